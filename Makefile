@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+#
+# zalloc -- builds build/libzalloc.so, build/libzalloc.a and build/zalloc; nothing outside build/.
+#
+# Sources are found by wildcard, so a new file in a layer's folder needs no line here.
+# Targets: all test test-fast asan ubsan tsan tidy format format-check layers symbols bench-codec
+#          demo deps install uninstall clean.
+# Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES.
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
+
+# Two jobs unless the caller said otherwise.
+ifeq ($(MAKELEVEL),0)
+ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j2
+endif
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+LAYERS := base os compress dedup pager alloc
+LIB_SRC := $(sort $(wildcard $(addsuffix /*.c,$(LAYERS))))
+PRELOAD_SRC := $(wildcard preload.c) $(sort $(wildcard preload/*.c))
+TOOL_SRC := $(sort $(wildcard tool/*.c))
+FAKE_SRC := $(sort $(wildcard tests/fake/*.c))
+UNIT_SRC := $(sort $(filter-out tests/unit/unit.c,$(wildcard tests/unit/*.c)))
+# Programs of these groups are linked like unit tests; each prints `N passed, N failed` last.
+LINKED_SRC := $(sort $(wildcard tests/model/*.c tests/fault/*.c))
+
+WARN := -Wall -Wextra -Wundef -Wmissing-prototypes -Wshadow -Werror
+# _GNU_SOURCE is empty, as in a source's own #define, which may stand beside it.
+CFLAGS := -std=gnu11 -D_GNU_SOURCE= -O2 -g -fPIC -fvisibility=hidden -I. $(WARN) $(EXTRA)
+# -fno-plt and -z now: resolving a symbol on first use would run the dynamic linker, with its locks
+# and its calls of malloc, in the middle of ours.  initial-exec: so would a lazy TLS block.
+PRODUCT := -fno-plt -ftls-model=initial-exec
+# Without this a compiler may turn our malloc and memset into a call of the calloc being defined.
+NO_BUILTIN := -fno-builtin-malloc
+# nodelete: our threads run the code; it must never be unmapped.  defs: no undefined leftovers.
+# initfirst: our fork handlers must be the first ones registered.
+LDFLAGS := -Wl,-z,now,-z,relro,-z,defs,-z,nodelete,-z,initfirst,--exclude-libs,ALL,--as-needed
+# Archives, their symbols hidden (--exclude-libs): we never stand in for the program's own copies.
+CODEC_LIBS := -l:liblz4.a -l:libzstd.a
+LIBS := $(CODEC_LIBS) -pthread
+
+# The test variants are built with assertions and walkers; our threads are pthreads there, because
+# the sanitizers' runtimes must know every thread.
+UNIT := -DZA_DEBUG -DZA_PARANOID -DZA_THREADS_PTHREAD -fno-omit-frame-pointer
+FLAGS_obj := $(PRODUCT)
+FLAGS_plain := $(UNIT)
+FLAGS_asan := $(UNIT) -fsanitize=address
+FLAGS_ubsan := $(UNIT) -fsanitize=undefined -fno-sanitize-recover=all
+FLAGS_tsan := $(UNIT) -fsanitize=thread
+VARIANTS := obj plain asan ubsan tsan
+
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+PRELOAD_OBJ := $(PRELOAD_SRC:%.c=$(BUILD)/obj/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/obj/%.o)
+
+PRODUCTS := $(if $(LIB_OBJ)$(PRELOAD_OBJ),$(BUILD)/libzalloc.so $(BUILD)/libzalloc.a) \
+            $(if $(TOOL_SRC),$(BUILD)/zalloc)
+
+.PHONY: all
+all: $(PRODUCTS)
+
+# --- objects -------------------------------------------------------------------------------------
+
+# Holds the compiler and its options; newer than the objects when either has changed.
+STAMP := $(BUILD)/flags
+STAMP_TEXT := $(CC) $(CFLAGS) $(PRODUCT) $(UNIT) $(NO_BUILTIN)
+$(shell mkdir -p $(BUILD); printf '%s\n' '$(STAMP_TEXT)' | cmp -s - $(STAMP) || \
+        printf '%s\n' '$(STAMP_TEXT)' >$(STAMP))
+
+# An exception of a new-handler passes through the operators.
+own_flags = $(if $(filter alloc/% preload.c preload/%,$(1)),$(NO_BUILTIN))
+own_flags += $(if $(filter preload/operators.c,$(1)),-fexceptions)
+
+define variant_rules
+$$(BUILD)/$(1)/%.o: %.c $$(STAMP)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(FLAGS_$(1)) $$(call own_flags,$$<) -MMD -MP -c $$< -o $$@
+endef
+$(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
+
+# --- products ------------------------------------------------------------------------------------
+
+$(BUILD)/libzalloc.so: $(LIB_OBJ) $(PRELOAD_OBJ) $(STAMP)
+	$(CC) -shared -Wl,-soname,libzalloc.so $(LDFLAGS) -o $@ $(LIB_OBJ) $(PRELOAD_OBJ) $(LIBS)
+
+# One object with what we use of liblz4 and libzstd in it; global are the names the shared library
+# exports, and no others.
+$(BUILD)/libzalloc.a: $(BUILD)/libzalloc.so
+	@rm -f $@
+	nm -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' >$(BUILD)/exports
+	$(CC) -nostdlib -r -o $(BUILD)/zalloc-all.o $(LIB_OBJ) $(PRELOAD_OBJ) $(CODEC_LIBS)
+	objcopy --keep-global-symbols=$(BUILD)/exports $(BUILD)/zalloc-all.o
+	$(AR) rcs $@ $(BUILD)/zalloc-all.o
+	@rm -f $(BUILD)/zalloc-all.o
+
+$(BUILD)/zalloc: $(TOOL_OBJ) $(LIB_OBJ) $(STAMP)
+	$(CC) -o $@ $(TOOL_OBJ) $(filter $(BUILD)/obj/base/% $(BUILD)/obj/os/%,$(LIB_OBJ)) $(LIBS)
+
+# --- unit tests, in four variants ----------------------------------------------------------------
+
+# A test of a layer links with that layer and those below it, nothing above; other tests with all.
+# Archives, so that each links only what it uses.  preload stays out: its names are libc's.
+upto_base := base
+upto_os := base os
+upto_compress := base os compress
+upto_dedup := base os dedup
+upto_pager := base os compress dedup pager
+# $(1): variant, $(2): a test's path below tests/ without suffix
+layers_of = $(or $(upto_$(firstword $(subst _, ,$(notdir $(2))))),$(LAYERS))
+archives_of = $(foreach l,$(call layers_of,$(1),$(2)),$(BUILD)/$(1)/lib$(l).a)
+
+# $(1): variant, $(2): layer
+define layer_rules
+$$(BUILD)/$(1)/lib$(2).a: $$(patsubst %.c,$$(BUILD)/$(1)/%.o,$$(filter $(2)/%,$$(LIB_SRC)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+
+# The objects we ship, with bare threads and without assertions: what threads have to do with.
+UNIT_SRC_obj := $(wildcard tests/unit/os_*.c tests/unit/pager_*.c)
+
+.SECONDEXPANSION:
+define unit_rules
+$$(BUILD)/$(1)/libunit.a: $$(patsubst %.c,$$(BUILD)/$(1)/%.o,tests/unit/unit.c $$(FAKE_SRC))
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+$$(BUILD)/$(1)/bin/%: $$(BUILD)/$(1)/tests/%.o $$(BUILD)/$(1)/libunit.a \
+                      $$$$(call archives_of,$(1),%)
+	@mkdir -p $$(@D)
+	$$(CC) $$(FLAGS_$(1)) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS)
+unit_src_$(1) := $$(or $$(UNIT_SRC_$(1)),$$(UNIT_SRC))
+unit_$(1) := $$(unit_src_$(1):tests/%.c=$$(BUILD)/$(1)/bin/%)
+linked_$(1) := $$(LINKED_SRC:tests/%.c=$$(BUILD)/$(1)/bin/%)
+.PHONY: unit-$(1) linked-$(1)
+unit-$(1): $$(unit_$(1))
+	@tests/unit/run $$(sort $$(unit_$(1)))
+linked-$(1): $$(linked_$(1))
+$$(foreach l,$$(LAYERS),$$(eval $$(call layer_rules,$(1),$$(l))))
+endef
+$(foreach v,$(VARIANTS),$(eval $(call unit_rules,$(v))))
+
+.PHONY: test test-fast asan ubsan tsan
+test-fast: unit-plain
+asan: unit-asan
+ubsan: unit-ubsan
+tsan: unit-tsan
+
+test:
+	@if [ -x scripts/install-deps ]; then scripts/install-deps build test; fi
+	@MAKE='$(MAKE)' CC='$(CC)' BUILD='$(BUILD)' tests/run
+
+# --- style ---------------------------------------------------------------------------------------
+
+CODE_DIRS := $(wildcard $(LAYERS) preload tool bench include tests)
+C_FILES := $(sort $(wildcard preload.c) $(shell find $(CODE_DIRS) -name '*.c'))
+H_FILES := $(sort $(shell find $(CODE_DIRS) -name '*.h'))
+TIDY_OK := $(C_FILES:%=$(BUILD)/tidy/%.ok)
+
+.PHONY: tidy format format-check layers symbols
+tidy: $(TIDY_OK)
+
+$(BUILD)/tidy/%.ok: % $(H_FILES) .clang-tidy tests/.clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE= -I. -DZA_DEBUG -DZA_PARANOID >$@.log 2>&1 || \
+	        { grep -v 'warnings generated' $@.log; exit 1; }
+	@mv $@.log $@
+
+format:
+	clang-format -i $(C_FILES) $(H_FILES)
+
+format-check:
+	@bad=$$(for f in $(C_FILES) $(H_FILES); do \
+	        clang-format $$f | cmp -s - $$f || echo "$$f"; done); \
+	if [ -n "$$bad" ]; then printf 'not as clang-format would have it:\n%s\n' "$$bad"; exit 1; fi
+
+layers: $(LIB_OBJ) $(PRELOAD_OBJ)
+	@BUILD='$(BUILD)' tests/layers
+
+symbols: all
+	@BUILD='$(BUILD)' tests/symbols
+
+# --- benches -------------------------------------------------------------------------------------
+
+BENCH := $(BUILD)/bench
+# Heap images for bench-codec; say BENCH_FILES=... for others.
+BENCH_FILES ?= $(BENCH)/records $(BENCH)/python
+
+.PHONY: bench-codec
+bench-codec: $(BENCH)/codec $(BENCH_FILES)
+	$(BENCH)/codec $(BENCH_FILES)
+
+BENCH_OBJ := $(filter $(BUILD)/obj/base/% $(BUILD)/obj/compress/%,$(LIB_OBJ))
+
+$(BENCH)/codec: $(BUILD)/obj/bench/codec.o $(BENCH_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ $(LIBS) -ldl
+
+$(BENCH)/records $(BENCH)/python: $(BENCH)/%: bench/heap.py
+	@mkdir -p $(@D)
+	apt-cache dumpavail | PYTHONMALLOC=malloc MALLOC_MMAP_THRESHOLD_=33554432 python3 $< $* >$@
+
+# --- benchmarks ----------------------------------------------------------------------------------
+
+# QUICK=1: about two minutes.  ONLY: programs, WITH: allocators, both lists with commas; the first
+# takes patterns.  bench/alloc/run --help for more, in BENCH_OPTIONS.
+.PHONY: bench-alloc
+bench-alloc: $(BUILD)/libzalloc.so
+	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
+
+# --- demo, install -------------------------------------------------------------------------------
+
+.PHONY: deps demo install uninstall clean
+deps:
+	scripts/install-deps build
+
+demo:
+	scripts/install-deps build demo
+	$(MAKE) all
+	demo/run
+
+MAN1 := $(wildcard doc/man/*.1)
+MAN3 := $(wildcard doc/man/*.3)
+HEADERS := $(wildcard include/*.h)
+
+install: all
+	install -d $(DESTDIR)$(LIBDIR)
+	install -m 755 $(BUILD)/libzalloc.so $(DESTDIR)$(LIBDIR)/libzalloc.so
+	install -m 644 $(BUILD)/libzalloc.a $(DESTDIR)$(LIBDIR)/libzalloc.a
+	$(if $(TOOL_SRC),install -D -m 755 $(BUILD)/zalloc $(DESTDIR)$(PREFIX)/bin/zalloc)
+	$(if $(HEADERS),install -D -m 644 -t $(DESTDIR)$(PREFIX)/include $(HEADERS))
+	$(if $(MAN1),install -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 $(MAN1))
+	$(if $(MAN3),install -D -m 644 -t $(DESTDIR)$(MANDIR)/man3 $(MAN3))
+
+uninstall:
+	rm -f $(DESTDIR)$(LIBDIR)/libzalloc.so $(DESTDIR)$(LIBDIR)/libzalloc.a
+	rm -f $(DESTDIR)$(PREFIX)/bin/zalloc
+	rm -f $(patsubst include/%,$(DESTDIR)$(PREFIX)/include/%,$(HEADERS))
+	rm -f $(patsubst doc/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(MAN1))
+	rm -f $(patsubst doc/man/%,$(DESTDIR)$(MANDIR)/man3/%,$(MAN3))
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcache -- the slow paths of a thread's cache, its birth and its end.
+ *
+ * fork: a cache whose thread was in a slow path (busy) may name slots twice; the child forgets what
+ * is in it.  Any other is consistent at every instruction: malloc only lowers top, free stores the
+ * slot before it raises top.
+ *
+ * Locks: ZA_RANK_THREADS.  May sleep: on it, and in central.  May fault: no.  Allocates: meta.
+ */
+#include "alloc/tcache.h"
+
+#include "alloc/alloc.h"
+#include "alloc/central.h"
+#include "alloc/large.h"
+#include "alloc/life.h"
+#include "base/meta.h"
+
+#define GROW_AFTER 2u     /* batches before a bin gets deeper */
+#define SWEEP_EVENTS 512u /* slow paths between two sweeps */
+#define TOTAL_SHARE 64u   /* all caches together may hold this part of the heap */
+#define DEPTH_LEAST 1u
+
+static void *sentinel[1];
+#define EMPTY_BIN \
+    { \
+        sentinel, sentinel \
+    }
+struct za_tcache za_tcache_none = {.bin = {[0 ... ZA_CLASS_LAST] = EMPTY_BIN}};
+
+__thread struct za_tcache *za_tcache __attribute__((tls_model("initial-exec"))) = &za_tcache_none;
+static __thread bool gone __attribute__((tls_model("initial-exec"))); /* after za_thread_exit */
+void (*za_thread_born)(void);
+
+/* Lock key: (t) lock; (a) atomic. */
+static struct {
+    struct za_lock lock;
+    struct za_tcache *alive;            /* (t) */
+    struct za_tcache *recycled;         /* (t) */
+    size_t threads;                     /* (t, a) in alive */
+    size_t bytes;                       /* (a) I4: over alive and recycled */
+    uint64_t refills, flushes;          /* (t) of threads that are gone */
+    uint64_t pocket_takes, pocket_puts; /* (t) the same */
+} threads = {.lock = ZA_LOCK_INIT(ZA_RANK_THREADS)};
+
+/* Counters of the owner alone that za_tcache_stats reads meanwhile. */
+static void bump(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+/* --- how much a cache may hold ------------------------------------------- */
+
+static void account(struct za_tcache *tc, size_t bytes)
+{
+    (void)__atomic_fetch_add(&threads.bytes, bytes - tc->bytes, __ATOMIC_RELAXED);
+    tc->bytes = bytes;
+}
+
+static size_t total_most(void)
+{
+    return za_max(ZA_TCACHE_TOTAL, za_space_used() / TOTAL_SHARE);
+}
+
+static bool crowded(size_t more)
+{
+    return __atomic_load_n(&threads.bytes, __ATOMIC_RELAXED) + more > total_most() / 4 * 3;
+}
+
+static size_t even_share(void)
+{
+    size_t n = __atomic_load_n(&threads.threads, __ATOMIC_RELAXED);
+    return za_min(total_most() / za_max(n, 1), ZA_TCACHE_BYTES);
+}
+
+static bool may_hold(const struct za_tcache *tc, size_t more)
+{
+    if (!crowded(more))
+        return tc->bytes + more <= ZA_TCACHE_BYTES;
+    return tc->bytes + more <= even_share() &&
+           __atomic_load_n(&threads.bytes, __ATOMIC_RELAXED) + more <= total_most();
+}
+
+bool za_tcache_charge(struct za_tcache *tc, size_t bytes)
+{
+    if (!may_hold(tc, bytes))
+        return false;
+    account(tc, tc->bytes + bytes);
+    return true;
+}
+
+void za_tcache_refund(struct za_tcache *tc, size_t bytes)
+{
+    account(tc, tc->bytes - bytes);
+}
+
+/* --- bins ---------------------------------------------------------------- */
+
+static unsigned bin_count(const struct za_tcache *tc, unsigned cls)
+{
+    return (unsigned)(tc->bin[cls].top - tc->rest[cls].base);
+}
+
+/* Gives the bin an array for `depth` slots, keeping what it holds; false: no memory, all as before.
+ */
+static bool bin_resize(struct za_tcache *tc, unsigned cls, unsigned depth)
+{
+    struct za_bin_rest *r = &tc->rest[cls];
+    size_t size = za_class_cell[cls].size;
+    if (depth >= r->room) {
+        void **base = za_meta_alloc(((size_t)depth + 1) * sizeof(void *), sizeof(void *));
+        if (!base)
+            return false;
+        unsigned n = r->base ? bin_count(tc, cls) : 0;
+        for (unsigned i = 1; i <= n; i++)
+            base[i] = r->base[i];
+        if (r->base)
+            za_meta_free(r->base, r->room * sizeof(void *));
+        r->base = base;
+        r->room = (uint16_t)(depth + 1);
+        tc->bin[cls].top = base + n;
+    }
+    account(tc, tc->bytes + depth * size - r->depth * size);
+    r->depth = (uint8_t)depth;
+    tc->bin[cls].limit = r->base + depth;
+    return true;
+}
+
+/* Deeper, if the bin has been here often enough and the thread may hold more. */
+static bool bin_deepen(struct za_tcache *tc, unsigned cls)
+{
+    struct za_bin_rest *r = &tc->rest[cls];
+    unsigned depth = r->depth * 2u + 1;
+    if (++r->batches < GROW_AFTER || depth > za_class_info[cls].depth_max)
+        return false;
+    if (!may_hold(tc, (size_t)(depth - r->depth) * za_class_cell[cls].size))
+        return false;
+    r->batches = 0;
+    return bin_resize(tc, cls, depth);
+}
+
+/* A bin's first array. */
+static bool bin_open(struct za_tcache *tc, unsigned cls)
+{
+    unsigned depth = za_class_info[cls].depth_first;
+    return bin_resize(tc, cls,
+                      may_hold(tc, (size_t)depth * za_class_cell[cls].size) ? depth : DEPTH_LEAST);
+}
+
+/* Gives back the n slots at the bottom of the bin: those longest unused. */
+static void bin_flush(struct za_tcache *tc, unsigned cls, unsigned n)
+{
+    struct za_bin *b = &tc->bin[cls];
+    void **base = tc->rest[cls].base;
+    unsigned left = bin_count(tc, cls) - n;
+    if (!n)
+        return;
+    za_central_put(cls, base + 1, n);
+    for (unsigned i = 1; i <= left; i++)
+        base[i] = base[n + i];
+    b->top = base + left;
+    bump(&tc->flushes);
+}
+
+/*
+ * Bins that no batch went through since the last sweep lose half of what they hold and half of
+ * their depth; all do if the thread has too much of what there is for all.
+ */
+static void sweep(struct za_tcache *tc)
+{
+    bool greedy = crowded(0) && tc->bytes > even_share();
+    tc->events = 0;
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
+        struct za_bin_rest *r = &tc->rest[cls];
+        if (!r->base)
+            continue;
+        if (!r->batches || greedy) {
+            bin_flush(tc, cls, (bin_count(tc, cls) + 1) / 2);
+            if (r->depth > za_class_info[cls].depth_first || (greedy && r->depth > DEPTH_LEAST))
+                (void)bin_resize(tc, cls, r->depth / 2u);
+        }
+        r->batches = 0;
+    }
+}
+
+/* Did it sweep? */
+static bool count_event(struct za_tcache *tc)
+{
+    if (++tc->events < SWEEP_EVENTS)
+        return false;
+    sweep(tc);
+    return true;
+}
+
+/* --- birth and end ------------------------------------------------------- */
+
+static void link_into(struct za_tcache **list, struct za_tcache *tc)
+{
+    tc->next = *list;
+    tc->link = list;
+    if (tc->next)
+        tc->next->link = &tc->next;
+    *list = tc;
+}
+
+static void unlink_from(struct za_tcache *tc)
+{
+    *tc->link = tc->next;
+    if (tc->next)
+        tc->next->link = tc->link;
+}
+
+static void set_threads(size_t n)
+{
+    __atomic_store_n(&threads.threads, n, __ATOMIC_RELAXED);
+}
+
+static struct za_tcache *fresh(void)
+{
+    struct za_tcache *tc = za_meta_alloc(sizeof(*tc), ZA_CACHELINE);
+    if (!tc)
+        return NULL;
+    for (unsigned cls = 0; cls <= ZA_CLASS_LAST; cls++)
+        tc->bin[cls] = za_tcache_none.bin[cls];
+    return tc;
+}
+
+struct za_tcache *za_tcache_mine(void)
+{
+    if (ZA_LIKELY(za_tcache != &za_tcache_none))
+        return za_tcache;
+    if (gone || !za_alloc_ready())
+        return NULL;
+    za_lock(&threads.lock);
+    struct za_tcache *tc = threads.recycled;
+    if (tc)
+        unlink_from(tc);
+    else
+        tc = fresh();
+    if (tc) {
+        link_into(&threads.alive, tc);
+        set_threads(threads.threads + 1);
+    }
+    za_unlock(&threads.lock);
+    if (!tc)
+        return NULL;
+    za_tcache = tc;
+    if (za_thread_born)
+        za_thread_born();
+    return za_tcache == &za_tcache_none ? NULL : za_tcache;
+}
+
+/* Empties a bin and gives its array back. */
+static void bin_drop(struct za_tcache *tc, unsigned cls)
+{
+    struct za_bin_rest *r = &tc->rest[cls];
+    if (!r->base)
+        return;
+    bin_flush(tc, cls, bin_count(tc, cls));
+    za_meta_free(r->base, r->room * sizeof(void *));
+    account(tc, tc->bytes - r->depth * (size_t)za_class_cell[cls].size);
+    *r = (struct za_bin_rest){0};
+    tc->bin[cls] = za_tcache_none.bin[cls];
+}
+
+static void drop_all(struct za_tcache *tc)
+{
+    za_tcache_begin(tc);
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
+        bin_drop(tc, cls);
+    uint32_t dead = za_pocket_empty(tc);
+    za_tcache_end(tc);
+    za_large_release(dead);
+}
+
+void za_thread_exit(void)
+{
+    struct za_tcache *tc = za_tcache;
+    gone = true;
+    if (tc == &za_tcache_none)
+        return;
+    za_tcache = &za_tcache_none;
+    drop_all(tc);
+    za_lock(&threads.lock);
+    unlink_from(tc);
+    set_threads(threads.threads - 1);
+    threads.refills += tc->refills;
+    threads.flushes += tc->flushes;
+    threads.pocket_takes += tc->pocket.taken;
+    threads.pocket_puts += tc->pocket.put;
+    tc->refills = tc->flushes = tc->pocket.taken = tc->pocket.put = 0;
+    link_into(&threads.recycled, tc);
+    za_unlock(&threads.lock);
+}
+
+/* --- slow halves of malloc and free -------------------------------------- */
+
+static void *refill_bin(struct za_tcache *tc, unsigned cls)
+{
+    struct za_bin_rest *r = &tc->rest[cls];
+    if (r->base)
+        (void)bin_deepen(tc, cls);
+    else if (!bin_open(tc, cls))
+        return NULL;
+    unsigned n = za_central_take(cls, r->base + 1, (r->depth + 1u) / 2);
+    if (!n)
+        return NULL;
+    bump(&tc->refills);
+    tc->bin[cls].top = r->base + n - 1;
+    return r->base[n];
+}
+
+/* One slot without a cache. */
+static void *take_one(unsigned cls)
+{
+    void *p = NULL;
+    (void)za_central_take(cls, &p, 1);
+    return p;
+}
+
+void *za_tcache_refill(unsigned cls)
+{
+    if (!za_alloc_ready())
+        return NULL;
+    struct za_tcache *tc = za_tcache_mine();
+    if (!tc)
+        return take_one(cls);
+    /* The birth hook may have allocated of this very class. */
+    void **top = tc->bin[cls].top;
+    if (*top) {
+        tc->bin[cls].top = top - 1;
+        return *top;
+    }
+    za_tcache_begin(tc);
+    void *p = refill_bin(tc, cls);
+    bool swept = count_event(tc);
+    za_tcache_end(tc);
+    if (ZA_UNLIKELY(swept))
+        za_alloc_decay_unless_worker();
+    return p ? p : take_one(cls);
+}
+
+static void flush_bin(struct za_tcache *tc, unsigned cls, void *p)
+{
+    struct za_bin_rest *r = &tc->rest[cls];
+    bool room =
+        r->base ? tc->bin[cls].top < tc->bin[cls].limit || bin_deepen(tc, cls) : bin_open(tc, cls);
+    if (!room && !r->base) {
+        za_central_put(cls, &p, 1);
+        return;
+    }
+    if (!room)
+        bin_flush(tc, cls, (bin_count(tc, cls) + 1) / 2);
+    *++tc->bin[cls].top = p;
+}
+
+void za_tcache_flush(unsigned cls, void *p)
+{
+    struct za_tcache *tc = za_tcache_mine();
+    if (!tc) {
+        za_central_put(cls, &p, 1);
+        return;
+    }
+    za_tcache_begin(tc);
+    flush_bin(tc, cls, p);
+    bool swept = count_event(tc);
+    za_tcache_end(tc);
+    if (ZA_UNLIKELY(swept))
+        za_alloc_decay_unless_worker();
+}
+
+void za_tcache_empty(void)
+{
+    struct za_tcache *tc = za_tcache;
+    if (tc != &za_tcache_none)
+        drop_all(tc);
+}
+
+void za_tcache_empty_orphans(void)
+{
+    struct za_tcache *mine_now = NULL, *tc, *next;
+    za_lock(&threads.lock);
+    for (tc = threads.recycled; tc; tc = next) {
+        next = tc->next;
+        if (!tc->bytes)
+            continue;
+        unlink_from(tc);
+        link_into(&mine_now, tc);
+    }
+    za_unlock(&threads.lock);
+    /* Without the lock: the page heap may sleep. */
+    for (tc = mine_now; tc; tc = tc->next)
+        drop_all(tc);
+    za_lock(&threads.lock);
+    while ((tc = mine_now)) {
+        unlink_from(tc);
+        link_into(&threads.recycled, tc);
+    }
+    za_unlock(&threads.lock);
+}
+
+/* --- looking ------------------------------------------------------------- */
+
+void za_tcache_stats(struct za_tcache_stats *out)
+{
+    za_lock(&threads.lock);
+    out->threads = threads.threads;
+    out->bytes = __atomic_load_n(&threads.bytes, __ATOMIC_RELAXED);
+    out->refills = threads.refills;
+    out->flushes = threads.flushes;
+    out->pocket_takes = threads.pocket_takes;
+    out->pocket_puts = threads.pocket_puts;
+    for (struct za_tcache *tc = threads.alive; tc; tc = tc->next) {
+        out->refills += __atomic_load_n(&tc->refills, __ATOMIC_RELAXED);
+        out->flushes += __atomic_load_n(&tc->flushes, __ATOMIC_RELAXED);
+        out->pocket_takes += __atomic_load_n(&tc->pocket.taken, __ATOMIC_RELAXED);
+        out->pocket_puts += __atomic_load_n(&tc->pocket.put, __ATOMIC_RELAXED);
+    }
+    za_unlock(&threads.lock);
+}
+
+static void check_slot(unsigned cls, const void *p)
+{
+    size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
+    ZA_ASSERT(off < za_space_used());
+    unsigned byte = za_map_get(unit);
+    ZA_ASSERT(za_map_class(byte) == cls);
+    uint32_t head = za_span_head(unit, byte);
+    ZA_ASSERT(za_span_is_out(head, cls, p));
+}
+
+void za_tcache_check(void)
+{
+    struct za_tcache *tc = za_tcache;
+    size_t bytes = (size_t)tc->pocket.room << ZA_UNIT_SHIFT;
+    if (tc == &za_tcache_none)
+        return;
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
+        const struct za_bin_rest *r = &tc->rest[cls];
+        ZA_ASSERT(!*(r->base ? r->base : sentinel));
+        if (!r->base)
+            continue;
+        ZA_ASSERT(r->depth < r->room && tc->bin[cls].limit == r->base + r->depth);
+        ZA_ASSERT(bin_count(tc, cls) <= r->depth);
+        for (unsigned i = 1; i <= bin_count(tc, cls); i++)
+            check_slot(cls, r->base[i]);
+        bytes += r->depth * (size_t)za_class_cell[cls].size;
+    }
+    ZA_ASSERT(bytes == tc->bytes);
+}
+
+/* --- fork ---------------------------------------------------------------- */
+
+void za_tcache_prefork(void)
+{
+    za_lock(&threads.lock);
+}
+
+void za_tcache_postfork_parent(void)
+{
+    za_unlock(&threads.lock);
+}
+
+/* Forgets what an unreliable cache holds: those slots stay out for ever. */
+static void forget(struct za_tcache *tc)
+{
+    for (unsigned cls = 0; cls <= ZA_CLASS_LAST; cls++) {
+        tc->bin[cls] = za_tcache_none.bin[cls];
+        tc->rest[cls] = (struct za_bin_rest){0};
+    }
+    tc->pocket.n = tc->pocket.units = tc->pocket.room = 0;
+    account(tc, 0);
+    tc->busy = 0;
+}
+
+void za_tcache_postfork_child(void)
+{
+    struct za_tcache *tc, *next;
+    for (tc = threads.alive; tc; tc = next) {
+        next = tc->next;
+        if (tc == za_tcache)
+            continue;
+        if (tc->busy)
+            forget(tc);
+        unlink_from(tc);
+        set_threads(threads.threads - 1);
+        link_into(&threads.recycled, tc);
+    }
+    za_unlock(&threads.lock);
+}

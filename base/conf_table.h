@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * conf_table -- the one table of configuration keys;
+ * expanded into struct, parser, printer and README.
+ *
+ * X(name, TYPE, default, min, max, unit, help)
+ * TYPE: BOOL, U64 (plain number), SIZE (K, M, G, T suffixes, powers of 1024), PATH, ENUM_<type>.
+ */
+#ifndef ZA_BASE_CONF_TABLE_H
+#define ZA_BASE_CONF_TABLE_H
+
+#define ZA_CONF_TABLE(X) \
+    X(compress, BOOL, true, 0, 1, "", "compress cold pages; false: a plain allocator") \
+    X(dedup, DEDUP, ZA_DEDUP_ZERO, 0, 0, "", "off, zero (pages of zeros need no blob) or content") \
+    X(cold_ms, U64, 8000, 1, 86400000, "ms", "a page untouched for this long is cold") \
+    X(dense_ms, U64, 30000, 0, 86400000, "ms", \
+      "stored this long: packed again, denser (zstd); 0: never") \
+    X(cpu_limit, U64, 15, 1, 100, "percent", "background CPU at most, in percent of one core") \
+    X(target, SIZE, 0, 0, (UINT64_MAX >> 1), "bytes", \
+      "shrink the footprint to this, coldest first; 0: none") \
+    X(start_bytes, SIZE, (16u << 20), 0, (UINT64_MAX >> 1), "bytes", \
+      "no background thread before the heap has this size") \
+    X(dirty_decay_ms, U64, 5000, 0, 86400000, "ms", \
+      "freed memory goes back to the system after this long") \
+    X(reserve, SIZE, 0, (64u << 20), (UINT64_MAX >> 1), "bytes", \
+      "address space reserved for the heap; 0: by the machine's memory") \
+    X(backend, BACKEND, ZA_BACKEND_AUTO, 0, 0, "", "auto, move, remap or none") \
+    X(torture, BOOL, false, 0, 1, "", \
+      "evict everything evictable at once, again and again (tests)") \
+    X(file, PATH, "", 0, 0, "", "file tier for the coldest blobs") \
+    X(stats_print, BOOL, false, 0, 1, "", "print statistics to standard error at exit") \
+    X(stats_json, PATH, "", 0, 0, "", "write statistics as JSON to this file at exit") \
+    X(abort_conf, BOOL, false, 0, 1, "", "abort on a malformed or unknown pair") \
+    X(confirm_conf, BOOL, false, 0, 1, "", "print every pair that was accepted to standard error")
+
+#endif

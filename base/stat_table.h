@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stat_table -- the one table of statistics;
+ * expanded into the array, the printer, JSON, zallctl and README.
+ *
+ * X(NAME, "dotted.name", KIND, "unit", "help")   KIND: COUNTER (only grows) or GAUGE (now).
+ */
+#ifndef ZA_BASE_STAT_TABLE_H
+#define ZA_BASE_STAT_TABLE_H
+
+#define ZA_STAT_TABLE(X) \
+    /* footprint: what smaps says; total = heap_resident + limbo + store + meta */ \
+    X(FOOT_TOTAL, "footprint.total", GAUGE, "bytes", \
+      "resident memory of the library: heap, limbo, store, metadata") \
+    X(FOOT_HEAP, "footprint.heap", GAUGE, "bytes", "resident heap") \
+    X(FOOT_LIMBO, "footprint.limbo", GAUGE, "bytes", "resident pages in limbo (mirror)") \
+    X(FOOT_STORE, "footprint.store", GAUGE, "bytes", "resident blob store") \
+    X(FOOT_META, "footprint.meta", GAUGE, "bytes", "resident metadata") \
+    /* allocator */ \
+    X(HEAP_COMMITTED, "heap.committed", GAUGE, "bytes", "address space handed to the page heap") \
+    X(HEAP_ACTIVE, "heap.active", GAUGE, "bytes", "units in spans and large blocks") \
+    X(HEAP_DIRTY, "heap.dirty", GAUGE, "bytes", "free units not yet returned to the system") \
+    X(HEAP_ALLOCATED, "heap.allocated", GAUGE, "bytes", \
+      "slots and large blocks out of their spans (thread caches included)") \
+    X(HEAP_PURGED, "heap.purged", COUNTER, "bytes", "freed memory returned to the system") \
+    X(LARGE_ALLOCS, "large.allocs", COUNTER, "", "large blocks handed out") \
+    X(LARGE_FREES, "large.frees", COUNTER, "", "large blocks taken back") \
+    X(LARGE_MOVES, "large.moves", COUNTER, "", "large blocks grown by moving page tables") \
+    X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
+    X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
+    X(THREADS, "cache.threads", GAUGE, "", "thread caches alive") \
+    X(FOREIGN_FREES, "foreign.frees", COUNTER, "", "pointers not ours handed on or ignored") \
+    X(NOMEM, "alloc.nomem", COUNTER, "", "requests refused with ENOMEM") \
+    /* pager */ \
+    X(PG_STORED, "pager.stored", GAUGE, "pages", "pages in the store") \
+    X(PG_LIMBO, "pager.limbo", GAUGE, "pages", "pages in limbo") \
+    X(PG_PROBED, "pager.probed", COUNTER, "pages", "pages moved to limbo") \
+    X(PG_WARM, "pager.warm", COUNTER, "pages", "pages touched in limbo and moved back") \
+    X(PG_PACKED, "pager.packed", COUNTER, "pages", "pages compressed into the store") \
+    X(PG_DENSE, "pager.dense", COUNTER, "pages", "stored pages packed again with zstd") \
+    X(PG_ZERO, "pager.zero", COUNTER, "pages", "pages all zero after scrubbing: dropped") \
+    X(PG_DEAD, "pager.dead", COUNTER, "pages", "pages with no live byte: dropped") \
+    X(PG_RAW, "pager.incompressible", COUNTER, "pages", \
+      "pages that do not compress: moved back and left alone") \
+    X(PG_RACED, "pager.raced", COUNTER, "pages", \
+      "packings thrown away because the page was touched meanwhile") \
+    X(PG_RESTORED, "pager.restored", COUNTER, "pages", "pages restored from the store") \
+    X(PG_AROUND, "pager.around", COUNTER, "pages", "of these, brought along with a neighbour") \
+    X(PG_FILLED, "pager.filled", COUNTER, "pages", \
+      "first touches of fresh pages in registered chunks") \
+    X(PG_FAULTS, "pager.faults", COUNTER, "", "faults served") \
+    X(PG_STALE, "pager.stale", COUNTER, "", "fault messages that had nothing left to do") \
+    X(PG_DISCARDED, "pager.discarded", COUNTER, "pages", \
+      "stored pages dropped because their block was freed") \
+    X(PG_MOVED, "pager.moved", COUNTER, "pages", "stored pages whose record moved with a realloc") \
+    X(PG_REFUSED_BUSY, "pager.refused.busy", COUNTER, "pages", \
+      "MOVE said EBUSY: shared after fork, pinned or merged") \
+    X(PG_REFUSED_LOCKED, "pager.refused.locked", COUNTER, "pages", \
+      "MOVE said EINVAL: locked or another mapping") \
+    X(PG_REFUSED_NOMEM, "pager.refused.nomem", COUNTER, "pages", \
+      "no memory for store or mirror: not evicted") \
+    X(PG_REFUSED_OTHER, "pager.refused.other", COUNTER, "pages", "any other refusal") \
+    X(PG_UNSHARED, "pager.unshared", COUNTER, "pages", "pages made exclusive again after a fork") \
+    X(PG_CHUNKS, "pager.chunks", GAUGE, "", "chunks registered with userfaultfd") \
+    X(PG_REG_FAILED, "pager.registration_failures", COUNTER, "", \
+      "registrations the kernel refused") \
+    X(PG_TURNS, "pager.turns", COUNTER, "", "turns of the worker") \
+    X(PG_CPU_NS, "pager.cpu_ns", COUNTER, "ns", "CPU time of the worker") \
+    X(PG_FAULT_CPU_NS, "pager.fault_cpu_ns", COUNTER, "ns", "CPU time of the fault thread") \
+    X(PG_THROTTLED, "pager.throttled", COUNTER, "", "turns cut short by the CPU budget") \
+    X(PG_RECONCILED, "pager.reconciled", COUNTER, "pages", \
+      "records set right after faults served during a fork") \
+    X(FORKS, "fork.prepared", COUNTER, "", "forks through our handlers") \
+    X(FORKS_HANDED, "fork.handed_over", COUNTER, "", "children that took over their userfaultfd") \
+    X(FORKS_REOPENED, "fork.reopened", COUNTER, "", \
+      "children that opened a userfaultfd of their own") \
+    X(FORKS_THAWED, "fork.thawed", COUNTER, "", "forks before which everything was restored") \
+    X(FORKS_BARE, "fork.bare", COUNTER, "", "forks without handlers: child restored whole") \
+    /* store */ \
+    X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \
+    X(ST_RAW, "store.raw_bytes", GAUGE, "bytes", "bytes of pages the living blobs stand for") \
+    X(ST_LIVE, "store.live_bytes", GAUGE, "bytes", "bytes of living blobs with their headers") \
+    X(ST_DICTS, "store.dictionary_bytes", GAUGE, "bytes", \
+      "dictionaries, their training, and room for zstd") \
+    X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "bytes of store segments mapped") \
+    X(ST_COMPACTED, "store.compacted_bytes", COUNTER, "bytes", "blob bytes moved by compaction") \
+    X(ST_NOMEM, "store.nomem", COUNTER, "", "segments the system refused") \
+    X(CONF_BAD, "conf.bad", COUNTER, "", "malformed pairs in ZALLOC_CONF")
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * segment -- opens, fills, closes and gives back the segments of the log.
+ *
+ * Knows sizes and places, not what is in them.  Invariants: segment.h.
+ * Locks: none.  May sleep: in map, unmap.  May fault: own memory only.  Allocates: via ops.
+ */
+#include "compress/segment.h"
+
+#define FIRST_SHIFT 7u /* records for 128 MiB of blobs to begin with */
+
+static void count_mapped(struct za_segments *ss, int64_t n)
+{
+    __atomic_store_n(&ss->mapped, ss->mapped + (uint64_t)n, __ATOMIC_RELAXED);
+}
+
+static void push(struct za_segments *ss, uint32_t *list, uint32_t slot)
+{
+    za_segment_at(ss, slot)->next = *list;
+    *list = slot;
+}
+
+static uint32_t pop(struct za_segments *ss, uint32_t *list)
+{
+    uint32_t slot = *list;
+
+    if (slot)
+        *list = za_segment_at(ss, slot)->next;
+    return slot;
+}
+
+void za_segments_init(struct za_segments *ss)
+{
+    ss->ladder.item_bytes = sizeof(struct za_segment);
+    ss->ladder.first_shift = FIRST_SHIFT;
+    ss->high = 1;
+}
+
+void za_segments_free(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    for (uint32_t slot = 1; slot < ss->high; slot++)
+        if (za_segment_at(ss, slot)->base)
+            ops->unmap(za_segment_at(ss, slot)->base, ZA_SEGMENT_BYTES);
+    za_ladder_free(&ss->ladder, ops);
+}
+
+static uint32_t take_slot(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    uint32_t slot = pop(ss, &ss->free_slots);
+
+    if (slot)
+        return slot;
+    if (ss->high == ZA_SEGMENT_SLOTS || !za_ladder_reach(&ss->ladder, ss->high, ops))
+        return 0;
+    __atomic_store_n(&ss->high, ss->high + 1, __ATOMIC_RELAXED);
+    return ss->high - 1;
+}
+
+static uint32_t map_segment(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    uint32_t slot = take_slot(ss, ops);
+
+    if (!slot)
+        return 0;
+    char *base = ops->map(ZA_SEGMENT_BYTES);
+    if (!base) {
+        push(ss, &ss->free_slots, slot);
+        return 0;
+    }
+    za_segment_at(ss, slot)->base = base;
+    count_mapped(ss, 1);
+    return slot;
+}
+
+static void unmap_segment(struct za_segments *ss, const struct za_store_ops *ops, uint32_t slot)
+{
+    struct za_segment *seg = za_segment_at(ss, slot);
+
+    ops->unmap(seg->base, ZA_SEGMENT_BYTES);
+    *seg = (struct za_segment){.state = ZA_SEG_NONE};
+    push(ss, &ss->free_slots, slot);
+    count_mapped(ss, -1);
+}
+
+/*
+ * A CLOSED segment whose last blob died.  Compaction must forget it:
+ * the slot may come back as another segment.
+ */
+static void retire(struct za_segments *ss, uint32_t slot)
+{
+    struct za_segment *seg = za_segment_at(ss, slot);
+
+    ss->closed_used -= seg->used;
+    seg->state = ZA_SEG_GRACE;
+    push(ss, &ss->young, slot);
+    if (ss->victim == slot)
+        ss->victim = 0;
+}
+
+static void close_open(struct za_segments *ss)
+{
+    uint32_t slot = ss->open;
+    struct za_segment *seg = za_segment_at(ss, slot);
+
+    ss->open = 0;
+    seg->state = ZA_SEG_CLOSED;
+    ss->closed_used += seg->used;
+    ss->closed_live += seg->live;
+    if (!seg->live)
+        retire(ss, slot);
+}
+
+/* The old segment stays open when there is no new one: smaller blobs may still fit. */
+static bool open_next(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    uint32_t slot = ss->spare ? ss->spare : map_segment(ss, ops);
+
+    if (!slot)
+        return false;
+    ss->spare = 0;
+    if (ss->open)
+        close_open(ss);
+    struct za_segment *seg = za_segment_at(ss, slot);
+    seg->used = seg->live = 0;
+    seg->state = ZA_SEG_OPEN;
+    ss->open = slot;
+    return true;
+}
+
+uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t bytes)
+{
+    if (!ss->open || za_segment_at(ss, ss->open)->used + bytes > ZA_SEGMENT_BYTES)
+        if (!open_next(ss, ops))
+            return 0;
+    struct za_segment *seg = za_segment_at(ss, ss->open);
+    uint64_t place = za_place_make(ss->open, seg->used);
+    seg->used += bytes;
+    seg->live += bytes;
+    return place;
+}
+
+void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes)
+{
+    uint32_t slot = za_place_slot(place);
+    struct za_segment *seg = za_segment_at(ss, slot);
+
+    ZA_DASSERT(seg->live >= bytes);
+    seg->live -= bytes;
+    if (seg->state != ZA_SEG_CLOSED)
+        return;
+    ss->closed_live -= bytes;
+    if (!seg->live)
+        retire(ss, slot);
+}
+
+bool za_segments_grace_begin(struct za_segments *ss)
+{
+    ss->aged = ss->young;
+    ss->young = 0;
+    return ss->aged != 0;
+}
+
+void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    uint32_t slot;
+
+    while ((slot = pop(ss, &ss->aged)) != 0) {
+        if (ss->spare) {
+            unmap_segment(ss, ops, slot);
+            continue;
+        }
+        za_segment_at(ss, slot)->state = ZA_SEG_SPARE;
+        ss->spare = slot;
+        ss->spare_idle = false;
+    }
+}
+
+void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    if (ss->spare && ss->spare_idle) {
+        unmap_segment(ss, ops, ss->spare);
+        ss->spare = 0;
+    }
+    ss->spare_idle = true;
+}
+
+/*
+ * A scan of 24 bytes per MiB stored, once for every MiB emptied:
+ * microseconds per GiB, so no ordered lists.
+ */
+uint32_t za_segments_sparsest(const struct za_segments *ss)
+{
+    uint32_t best = 0, most_dead = 0;
+
+    for (uint32_t slot = 1; slot < ss->high; slot++) {
+        const struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state == ZA_SEG_CLOSED && seg->used - seg->live > most_dead) {
+            most_dead = seg->used - seg->live;
+            best = slot;
+        }
+    }
+    return best;
+}

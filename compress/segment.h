@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * segment -- the log: 1 MiB mappings filled from the front,
+ * counted, and given back when nothing in them lives.
+ *
+ * Only the open segment is written, at its end; every other byte is constant until the segment is
+ * gone. A place is (slot << 16 | offset in grains); slots are recycled, and slot 0 is never used,
+ * so no place is 0.
+ *
+ * I1  OPEN, CLOSED: live <= used <= ZA_SEGMENT_BYTES; a CLOSED segment has live > 0.
+ * I2  closed_used, closed_live are the sums of used and live over the CLOSED segments.
+ * I3  One OPEN segment at most, one SPARE at most; every other mapped segment is CLOSED or GRACE.
+ * I4  A GRACE segment is neither written nor unmapped before the grace period that began after it
+ *     emptied ends.
+ *
+ * Locks: none (writer only, except za_segment_byte).  May sleep: in map, unmap.
+ * May fault: own memory only.  Allocates: via ops.
+ */
+#ifndef ZA_COMPRESS_SEGMENT_H
+#define ZA_COMPRESS_SEGMENT_H
+
+#include "compress/table.h"
+
+#define ZA_SEGMENT_BYTES ((uint32_t)ZA_MIB)
+#define ZA_SEGMENT_SLOTS (1u << 20) /* 1 TiB of blobs */
+
+enum za_segment_state { ZA_SEG_NONE, ZA_SEG_OPEN, ZA_SEG_CLOSED, ZA_SEG_GRACE, ZA_SEG_SPARE };
+
+/*
+ * Key: W writer only; P written by the writer before a place in it is published, read by any.
+ * Born: za_segments_take.  Owned: by struct za_segments.  Dies: the mapping after grace; the slot
+ * is recycled.
+ */
+struct za_segment {
+    char *base;     /* P  NULL when not mapped */
+    uint32_t used;  /* W  bytes from the front that hold blobs, living or dead */
+    uint32_t live;  /* W  bytes of living blobs */
+    uint32_t next;  /* W  in the list its state implies */
+    uint32_t state; /* W  enum za_segment_state */
+};
+
+/* Key: W writer only; S written by the writer, read by any (relaxed). */
+struct za_segments {
+    struct za_ladder ladder; /* of struct za_segment */
+    uint32_t high;           /* S  slots below were used at least once */
+    uint32_t free_slots;     /* W  list */
+    uint32_t open, spare;    /* W  slots or 0 */
+    uint32_t young, aged;    /* W  lists of GRACE segments: see struct za_table */
+    uint32_t victim;         /* W  CLOSED segment that compaction is emptying, or 0 */
+    uint32_t cursor;         /* W  bytes of it done */
+    bool spare_idle;         /* W  the spare was not needed for a whole turn */
+    uint64_t mapped;         /* S  segments mapped */
+    uint64_t closed_used;    /* W  I2 */
+    uint64_t closed_live;    /* W  I2 */
+};
+
+ZA_INLINE struct za_segment *za_segment_at(const struct za_segments *ss, uint32_t slot)
+{
+    return za_ladder_at(&ss->ladder, slot);
+}
+
+ZA_INLINE uint32_t za_place_slot(uint64_t place)
+{
+    return (uint32_t)(place >> 16);
+}
+
+ZA_INLINE uint64_t za_place_make(uint32_t slot, uint32_t offset)
+{
+    return (uint64_t)slot << 16 | offset / ZA_GRAIN;
+}
+
+/* Any thread that holds a published place within a read section; the writer always. */
+ZA_INLINE char *za_segment_byte(const struct za_segments *ss, uint64_t place)
+{
+    return za_segment_at(ss, za_place_slot(place))->base + (place & 0xffff) * ZA_GRAIN;
+}
+
+void za_segments_init(struct za_segments *ss);
+void za_segments_free(struct za_segments *ss, const struct za_store_ops *ops);
+/* A place for `bytes` (grain-aligned, counted live); 0: no memory, and nothing has changed. */
+uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t bytes);
+/* The blob of `bytes` at `place` is dead. */
+void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes);
+bool za_segments_grace_begin(struct za_segments *ss);
+void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *ops);
+/* Once a turn: gives the spare back when it was idle for a turn. */
+void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops);
+/* The CLOSED segment with most dead bytes (0: none has any). */
+uint32_t za_segments_sparsest(const struct za_segments *ss);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory -- address space: reserve, commit, purge, move, and look at what is resident.
+ *
+ * Reservations are PROT_NONE without MAP_NORESERVE: they cost nothing, and turning them writable
+ * later is judged by the kernel's overcommit rule, so that an absurd request fails as it does under
+ * any malloc.
+ * Locks: none.  May sleep: mmap_lock.  May fault: no.  Allocates: nothing but what is asked for.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+
+#include "os/private.h"
+#include "os/sys.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static long map_pages(size_t len, int prot)
+{
+    return za_sys6(SYS_mmap, 0, (long)len, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static bool is_error(long r)
+{
+    return (unsigned long)r > -4096ul;
+}
+
+int za_linux_reserve(void **out, size_t len, size_t align)
+{
+    size_t extra = align > za_os->page_size ? align : 0;
+    long r = map_pages(len + extra, PROT_NONE);
+    if (is_error(r))
+        return (int)r;
+    size_t base = (size_t)r, start = extra ? za_align_up(base, align) : base;
+    if (start > base)
+        (void)za_sys2(SYS_munmap, base, start - base);
+    if (base + len + extra > start + len)
+        (void)za_sys2(SYS_munmap, start + len, base + extra - start);
+    *out = (void *)start;
+    return 0;
+}
+
+int za_linux_map(void **out, size_t len)
+{
+    long r = map_pages(len, PROT_READ | PROT_WRITE);
+    if (is_error(r))
+        return (int)r;
+    *out = (void *)r;
+    return 0;
+}
+
+int za_linux_map_for_me(void **out)
+{
+    int r = za_linux_map(out, za_os->page_size);
+    return r < 0 ? r : (int)za_sys3(SYS_madvise, *out, za_os->page_size, MADV_WIPEONFORK);
+}
+
+int za_linux_unmap(void *p, size_t len)
+{
+    return (int)za_sys2(SYS_munmap, p, len);
+}
+
+int za_linux_commit(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_mprotect, p, len, PROT_READ | PROT_WRITE);
+}
+
+int za_linux_decommit(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_mprotect, p, len, PROT_NONE);
+}
+
+int za_linux_purge(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_madvise, p, len, MADV_DONTNEED);
+}
+
+int za_linux_populate(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_madvise, p, len, MADV_POPULATE_WRITE);
+}
+
+int za_linux_remap(void *from, void *to, size_t len)
+{
+    long r =
+        za_sys5(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    return is_error(r) ? (int)r : 0;
+}
+
+int za_linux_pagemap(const void *p, size_t npages, uint64_t *words)
+{
+    long fd = za_sys4(SYS_openat, AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return (int)fd;
+    long n = za_sys4(SYS_pread64, fd, words, npages * 8, (size_t)p / za_os->page_size * 8);
+    (void)za_sys1(SYS_close, fd);
+    return n < 0 ? (int)n : (int)(n / 8);
+}
+
+int za_linux_present(const void *p, size_t npages, unsigned char *vec)
+{
+    return (int)za_sys3(SYS_mincore, p, npages * za_os->page_size, vec);
+}
+
+int za_linux_resident(const void *p, size_t len, uint64_t *bytes)
+{
+    unsigned char vec[1024] = {0};
+    size_t page = za_os->page_size, total = 0;
+    for (size_t at = 0; at < len; at += sizeof(vec) * page) {
+        size_t n = za_min(sizeof(vec), (len - at) / page);
+        int r = za_linux_present((const char *)p + at, n, vec);
+        if (r < 0)
+            return r;
+        for (size_t i = 0; i < n; i++)
+            total += vec[i] & 1u;
+    }
+    *bytes = total * page;
+    return 0;
+}
+
+uint64_t za_linux_memory_total(void)
+{
+    struct sysinfo si = {0};
+    if (za_sys1(SYS_sysinfo, &si) < 0)
+        return 0;
+    return (uint64_t)si.totalram * si.mem_unit;
+}
+
+uint64_t za_linux_address_limit(void)
+{
+    struct {
+        uint64_t cur, max;
+    } lim = {UINT64_MAX, UINT64_MAX};
+    if (za_sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, &lim) < 0)
+        return UINT64_MAX;
+    return lim.cur;
+}

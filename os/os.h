@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * os -- every system call the library makes, behind one table of functions, so that tests run on a
+ * fake of it (tests/fake) and can make call 1, 2, 3 ... n fail (tests/fault).
+ *
+ * Contract of every entry: returns >= 0, or -errno; never touches errno; takes no lock; allocates
+ * nothing from any malloc; may be called on every thread, ours included (which have no libc thread
+ * state: see os/thread.c). "May sleep" is said where it may. Addresses and lengths are page-aligned
+ * unless said otherwise.
+ */
+#ifndef ZA_OS_OS_H
+#define ZA_OS_OS_H
+
+#include "base/base.h"
+
+/* Bits of the kernel's pagemap word that the pager reads. */
+#define ZA_PM_EXCLUSIVE (1ull << 56)
+#define ZA_PM_SWAPPED (1ull << 62)
+#define ZA_PM_PRESENT (1ull << 63)
+
+enum za_uffd_event { ZA_EV_NONE, ZA_EV_FAULT, ZA_EV_FORK, ZA_EV_OTHER };
+
+struct za_uffd_msg {
+    enum za_uffd_event event;
+    uintptr_t addr; /* FAULT: the address touched */
+    bool write;     /* FAULT: it was a write */
+    int fd;         /* FORK: the child's userfaultfd, in the reader's table */
+};
+
+/* What a userfaultfd made here can do. */
+struct za_uffd_caps {
+    bool move;       /* UFFDIO_MOVE present and of a sane version */
+    bool event_fork; /* children are announced */
+};
+
+struct za_os {
+    size_t page_size;
+
+    /*
+     * Address space.  reserve: PROT_NONE, no memory charged, aligned;
+     * map: zeroed, readable, writable.
+     */
+    int (*reserve)(void **out, size_t len, size_t align);
+    int (*map)(void **out, size_t len);
+    int (*unmap)(void *p, size_t len);
+    /* reserved -> readable and writable (charged in overcommit mode 2) */
+    int (*commit)(void *p, size_t len);
+    /* contents dropped, reads as zeros afterwards (MADV_DONTNEED) */
+    int (*purge)(void *p, size_t len);
+    int (*decommit)(void *p, size_t len); /* empty memory, readable and writable -> reserved */
+    int (*populate)(void *p, size_t len); /* make resident and exclusive (MADV_POPULATE_WRITE) */
+    /* mremap MAYMOVE|FIXED|DONTUNMAP: page tables move, `from` stays mapped, empty */
+    int (*remap)(void *from, void *to, size_t len);
+    int (*pagemap)(const void *p, size_t npages, uint64_t *words); /* words read; needs /proc */
+    /* bit 0 of each byte: page there (mincore) */
+    int (*present)(const void *p, size_t npages, unsigned char *vec);
+    /* resident bytes of a range (mincore) */
+    int (*resident)(const void *p, size_t len, uint64_t *bytes);
+    uint64_t (*memory_total)(void);  /* bytes of RAM; 0 unknown */
+    uint64_t (*address_limit)(void); /* RLIMIT_AS; UINT64_MAX none */
+
+    /* Clocks, nanoseconds. */
+    uint64_t (*now)(void); /* monotonic */
+    uint64_t (*thread_cpu)(void);
+
+    /* Waiting on a word shared between our threads and the program's (private futex). */
+
+    /* 0 woken or changed, -ETIMEDOUT, -EINTR; ~0: for ever */
+    int (*wait)(uint32_t *word, uint32_t seen, uint64_t timeout_ns);
+    void (*wake)(uint32_t *word);
+
+    /* Threads of ours: all signals blocked, unknown to libc.  fn never returns to libc. */
+    int (*thread_start)(void (*fn)(void *), void *arg, const char *name, bool share_files);
+    /* calling thread: an empty descriptor table of its own, 0-2 occupied */
+    int (*private_files)(void);
+    void (*be_urgent)(void);       /* calling thread: as high a priority as allowed */
+    void (*be_modest)(void);       /* calling thread: lowest normal priority */
+    void (*drop_privileges)(void); /* calling thread: no capability, and no way to get one */
+    void (*relax)(void);           /* one spin-wait pause */
+    /* every other thread's stores before now are visible here (membarrier) */
+    int (*sync_threads)(void);
+
+    /* userfaultfd; descriptors live in the calling thread's table. */
+
+    /* full (kernel faults too); -EPERM and others: why not */
+    int (*uffd_open)(struct za_uffd_caps *caps);
+    int (*uffd_register)(int fd, void *p, size_t len); /* MISSING mode */
+    int (*uffd_unregister)(int fd, void *p, size_t len);
+    int (*uffd_read)(int fd, struct za_uffd_msg *msg); /* 1 message, 0 none now */
+    /* sleeps until a message or the end on any of n <= 4; 1, or 0 on time-out */
+    int (*poll)(const int *fds, unsigned n, uint64_t timeout_ns);
+    /* bytes moved so far, or -errno if none; *stops* at the first refusal */
+    int64_t (*uffd_move)(int fd, void *dst, void *src, size_t len, bool wake);
+    int64_t (*uffd_copy)(int fd, void *dst, const void *src, size_t len, bool wake); /* likewise */
+    int64_t (*uffd_zero)(int fd, void *dst, size_t len, bool wake);
+    int (*uffd_wake)(int fd, void *p, size_t len);
+    int (*close)(int fd);
+    /* 0: n more descriptors can be had in the calling thread's table */
+    int (*spare_files)(unsigned n);
+
+    /* Handing descriptors over. */
+    int (*socketpair)(int fds[2]); /* SEQPACKET, close-on-exec */
+    int (*fetch_file)(int fd); /* program's descriptor -> calling thread's table (pidfd_getfd) */
+    int (*send_file)(int sock, int fd);
+    int (*recv_file)(int sock);       /* waits; -EPIPE when the other side is gone */
+    int (*say)(int sock);             /* one byte; 0, or -errno */
+    int (*hear)(int sock, bool wait); /* 1 a byte came, 0 none now, -EPIPE the other side is gone */
+    int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */
+    /* calling thread: own table, holding only fd (returned, maybe renumbered) */
+    int (*keep_only)(int fd);
+    int (*pid)(void); /* process id now (never cached) */
+    int (*tid)(void); /* the calling thread's id */
+};
+
+extern const struct za_os *za_os; /* the table in use: za_os_linux, or a test's */
+extern const struct za_os *const za_os_linux;
+
+/* Before anything else, idempotent: page size, fatal and metadata hooks of base. */
+void za_os_init(void);
+
+/* Text of an errno value for messages of the tool and doctor: "EPERM" style names, never NULL. */
+const char *za_os_errname(int err);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * private -- what the files of os/ share with each other:
+ * one function for each entry of struct za_os.
+ */
+#ifndef ZA_OS_PRIVATE_H
+#define ZA_OS_PRIVATE_H
+
+#include "os/os.h"
+
+int za_linux_reserve(void **out, size_t len, size_t align);
+int za_linux_map(void **out, size_t len);
+int za_linux_map_for_me(void **out);
+int za_linux_unmap(void *p, size_t len);
+int za_linux_commit(void *p, size_t len);
+int za_linux_decommit(void *p, size_t len);
+int za_linux_purge(void *p, size_t len);
+int za_linux_populate(void *p, size_t len);
+int za_linux_remap(void *from, void *to, size_t len);
+int za_linux_pagemap(const void *p, size_t npages, uint64_t *words);
+int za_linux_resident(const void *p, size_t len, uint64_t *bytes);
+int za_linux_present(const void *p, size_t npages, unsigned char *vec);
+uint64_t za_linux_memory_total(void);
+uint64_t za_linux_address_limit(void);
+
+uint64_t za_linux_now(void);
+uint64_t za_linux_thread_cpu(void);
+int za_linux_wait(uint32_t *word, uint32_t seen, uint64_t timeout_ns);
+void za_linux_wake(uint32_t *word);
+
+int za_linux_thread_start(void (*fn)(void *), void *arg, const char *name, bool share_files);
+void za_linux_be_urgent(void);
+void za_linux_be_modest(void);
+void za_linux_drop_privileges(void);
+void za_linux_relax(void);
+int za_linux_sync_threads(void);
+bool za_linux_on_own_thread(void);
+
+int za_linux_private_files(void);
+int za_linux_close(int fd);
+int za_linux_spare_files(unsigned n);
+int za_linux_socketpair(int fds[2]);
+int za_linux_fetch_file(int fd);
+int za_linux_send_file(int sock, int fd);
+int za_linux_recv_file(int sock);
+int za_linux_say(int sock);
+int za_linux_hear(int sock, bool wait);
+int za_linux_keep_only(int fd);
+int za_linux_pid(void);
+int za_linux_tid(void);
+
+int za_linux_uffd_open(struct za_uffd_caps *caps);
+int za_linux_uffd_register(int fd, void *p, size_t len);
+int za_linux_uffd_unregister(int fd, void *p, size_t len);
+int za_linux_uffd_read(int fd, struct za_uffd_msg *msg);
+int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns);
+int64_t za_linux_uffd_move(int fd, void *dst, void *src, size_t len, bool wake);
+int64_t za_linux_uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake);
+int64_t za_linux_uffd_zero(int fd, void *dst, size_t len, bool wake);
+int za_linux_uffd_wake(int fd, void *p, size_t len);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dense -- what has been stored for long is packed again: zstd, with a dictionary of this heap.
+ *
+ * A cluster's pages are unpacked from their fast blobs into W's own memory, scrubbed of what has
+ * died since, packed together, and the records exchanged one by one. F meanwhile restores from the
+ * old blob or the new one, as it finds the record: both hold the same bytes, and the old one's stay
+ * until F has ended its read section.
+ *
+ * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
+ * it gains. A heap that has doubled since is sampled again.
+ *
+ * I1  A record leaves STORED(old) for STORED(new) by compare-and-swap; the reference of the one
+ *     goes with it, that of the other comes with it (page.h I5).
+ * I2  Room for unpacking is there for F before the first dense blob is put.
+ * I3  A dictionary is freed only when no blob of the store names it and F has passed a grace
+ *     period.
+ *
+ * Locks: none (W only; F reads room and dictionaries).  May sleep: mmap_lock.  Allocates: by os.
+ */
+#include "pager/dense.h"
+
+#include <string.h>
+
+#include "base/conf.h"
+#include "base/stat.h"
+#include "compress/train.h"
+#include "pager/private.h"
+
+#define SMALL_HEAP (128 * ZA_MIB) /* below, a small dictionary */
+#define SMALL_CONTENT (16 * ZA_KIB)
+#define STEP_WORK (256 * ZA_KIB) /* about a millisecond */
+#define WORTH_NUM 15             /* of the fast blob's size, to be worth the exchange */
+#define WORTH_DEN 16
+#define EFFORT ZA_ZSTD_LAZY
+
+size_t za_dense_least = 32 * ZA_MIB;
+
+enum stage { STAGE_IDLE, STAGE_SAMPLING, STAGE_TRAINING };
+
+static struct za_dicts dicts;
+static struct za_training *training;
+static enum stage stage;
+static uint64_t trained_raw; /* bytes stored when a dictionary was last tried */
+static uint64_t sample_every, sample_seen;
+static void *pack_room, *unpack_room; /* W's */
+static void *fault_room;              /* F's; atomic: written once, by W */
+static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static char unpacked[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+
+struct piece {
+    size_t page;
+    za_page rec;
+};
+
+struct cluster {
+    struct piece piece[ZA_CLUSTER_PAGES];
+    unsigned n;
+    uint32_t old_bytes; /* share of their present blobs that these pages take */
+};
+
+/* --- unpacking, for W and F ---------------------------------------------- */
+
+const char *za_dense_unpack(const struct za_blob_view *v, char *to, bool on_fault_thread)
+{
+    const struct za_codec *c = za_codec(za_codec_of(v->codec));
+    void *room = on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
+    if (v->raw > ZA_BLOB_MAX_RAW ||
+        !c->unpack(c->unpack_bytes ? room : NULL, za_dicts_at(&dicts, za_dict_of(v->codec)),
+                   v->bytes, v->size, to, v->raw))
+        return "a stored page does not decompress: memory was damaged; stopping before wrong data is "
+               "seen";
+    if (za_checksum(to, v->raw) != v->checksum)
+        return "a stored page fails its checksum: memory was damaged; stopping before wrong data is "
+               "seen";
+    return NULL;
+}
+
+static void *map(size_t len)
+{
+    void *p;
+    return za_os->map(&p, len) < 0 ? NULL : p;
+}
+
+static void unmap(void *p, size_t len)
+{
+    (void)za_os->unmap(p, len);
+}
+
+static const struct za_store_ops ops = {map, unmap};
+
+static void *open_room(size_t bytes, bool (*open)(void *))
+{
+    void *p = map(za_align_up(bytes, za_pg_page_size()));
+    return p && open(p) ? p : NULL;
+}
+
+/* False: no memory; the dense tier waits for better times. */
+static bool open_rooms(void)
+{
+    const struct za_codec *c = &za_codec_zstd[EFFORT];
+    if (!unpack_room)
+        unpack_room = open_room(c->unpack_bytes, c->open_unpack);
+    if (!__atomic_load_n(&fault_room, __ATOMIC_RELAXED))
+        __atomic_store_n(&fault_room, open_room(c->unpack_bytes, c->open_unpack), __ATOMIC_RELEASE);
+    if (!pack_room)
+        pack_room = open_room(c->pack_bytes, c->open_pack);
+    return pack_room && unpack_room && fault_room;
+}
+
+size_t za_dense_bytes(void)
+{
+    const struct za_codec *c = &za_codec_zstd[EFFORT];
+    size_t rooms = (unpack_room ? c->unpack_bytes : 0) + (fault_room ? c->unpack_bytes : 0) +
+                   (pack_room ? c->pack_bytes : 0);
+    return rooms + za_dicts_bytes(&dicts) + (training ? za_training_bytes(training) : 0);
+}
+
+/* --- a cluster out of the store ------------------------------------------ */
+
+static void load(uint32_t blob, struct za_blob_view *v)
+{
+    if (!za_store_get(za_pg.store, blob, v))
+        za_fatal(
+            "a stored page has no blob: the store is damaged; stopping before wrong data is seen");
+    const char *bad = za_dense_unpack(v, unpacked, false);
+    if (bad)
+        za_fatal(bad);
+}
+
+/* Copies the cluster's stored pages side by side into `staging`. */
+static void gather(size_t first, struct cluster *c)
+{
+    size_t size = za_pg_page_size();
+    uint32_t loaded = ZA_BLOB_NONE;
+    struct za_blob_view v = {0};
+    memset(c, 0, sizeof(*c));
+    for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
+        za_page r = za_page_get(&za_pg.pages[first + i]);
+        if (za_page_state(r) != ZA_PAGE_STORED)
+            continue;
+        if (!v.raw || za_page_blob(r) != loaded)
+            load(loaded = za_page_blob(r), &v);
+        memcpy(staging + c->n * size, unpacked + za_page_index(r) * size, size);
+        ZA_ASSERT(v.raw >= size);
+        c->old_bytes += (uint32_t)((uint64_t)v.size * size / v.raw);
+
+        c->piece[c->n++] = (struct piece){first + i, r};
+    }
+}
+
+static bool any_fast(size_t first)
+{
+    struct za_blob_view v;
+    for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
+        za_page r = za_page_get(&za_pg.pages[first + i]);
+        if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
+            za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+            return true;
+    }
+    return false;
+}
+
+static void drop_dead(const struct piece *p)
+{
+    if (!za_page_swap(&za_pg.pages[p->page], p->rec, ZA_PAGE_KERNEL))
+        return;
+    za_store_release(za_pg.store, za_page_blob(p->rec), 1);
+    za_stat_add(ZA_STAT_PG_STORED, -1);
+    za_stat_add(ZA_STAT_PG_DEAD, 1);
+}
+
+/* Zeroes what has died since; pages without a live byte leave the store and the cluster. */
+static void scrub(struct cluster *c)
+{
+    size_t size = za_pg_page_size();
+    unsigned kept = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        char *copy = staging + i * size;
+        if (za_scrub(c->piece[i].page, copy) == 0) {
+            drop_dead(&c->piece[i]);
+            continue;
+        }
+        if (kept != i)
+            memcpy(staging + kept * size, copy, size);
+        c->piece[kept++] = c->piece[i];
+    }
+    c->n = kept;
+}
+
+/* --- exchanging blobs ---------------------------------------------------- */
+
+static void exchange(const struct cluster *c, uint32_t blob)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct piece *p = &c->piece[i];
+        if (!za_page_swap(&za_pg.pages[p->page], p->rec, za_page_make(ZA_PAGE_STORED, i, blob)))
+            continue; /* F has it, from the old blob */
+        za_store_release(za_pg.store, za_page_blob(p->rec), 1);
+        kept++;
+    }
+    if (kept < c->n)
+        za_store_release(za_pg.store, blob, c->n - kept);
+    za_stat_add(ZA_STAT_PG_DENSE, kept);
+}
+
+static void pack_cluster(const struct cluster *c)
+{
+    size_t raw = (size_t)c->n << za_pg.page_shift;
+    struct za_dict *d = dicts.current;
+    size_t cap = (size_t)c->old_bytes * WORTH_NUM / WORTH_DEN;
+    size_t size = za_codec_zstd[EFFORT].pack(pack_room, d, staging, raw, packed, cap);
+    if (!size)
+        return;
+    uint32_t blob =
+        za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
+                     za_codec_word(ZA_CODEC_ZSTD, d ? d->id : ZA_DICT_NONE), c->n);
+    if (blob != ZA_BLOB_NONE)
+        exchange(c, blob);
+}
+
+/* --- the dictionary ------------------------------------------------------ */
+
+static void begin_sampling(uint64_t raw)
+{
+    uint32_t content = raw < SMALL_HEAP ? SMALL_CONTENT : ZA_DICT_MAX_BYTES;
+    struct za_training_plan plan = {
+        .effort = EFFORT,
+        .content_bytes = content,
+        .sample_bytes = 2 * ZA_TRAINING_SAMPLES * content,
+        .unit_bytes = (uint32_t)(za_pg.cluster_pages << za_pg.page_shift),
+    };
+    trained_raw = raw;
+    training = za_training_new(&ops, &plan);
+    if (!training)
+        return;
+    /* Twice as often as it takes, since not every cluster comes along. */
+    sample_every = za_max(1, raw / plan.sample_bytes / 2);
+    sample_seen = 0;
+    stage = STAGE_SAMPLING;
+}
+
+static void end_training(bool good)
+{
+    struct za_dict *d = good ? za_training_take(training) : NULL;
+    if (d && !za_dicts_put(&dicts, d))
+        za_dict_free(d);
+    za_training_free(training);
+    training = NULL;
+    stage = STAGE_IDLE;
+}
+
+static void sample(size_t first)
+{
+    struct cluster c;
+    if (++sample_seen % sample_every)
+        return;
+    gather(first, &c);
+    scrub(&c);
+    if (c.n && !za_training_add(training, staging, (size_t)c.n << za_pg.page_shift))
+        stage = STAGE_TRAINING;
+}
+
+static bool wants_dictionary(uint64_t raw)
+{
+    return raw >= 2 * trained_raw && raw >= (za_conf.torture ? ZA_MIB : za_dense_least);
+}
+
+/* A piece of work on the dictionary, once a turn; true: there is more. */
+bool za_dense_turn(void)
+{
+    if (stage == STAGE_SAMPLING && sample_seen > 4 * sample_every * ZA_UNITS_PER_CHUNK)
+        stage = STAGE_TRAINING; /* enough has come along, even if the plan wanted more */
+    if (stage != STAGE_TRAINING)
+        return false;
+    enum za_training_state s = za_training_step(training, STEP_WORK);
+    if (s != ZA_TRAINING_BUSY)
+        end_training(s == ZA_TRAINING_GOOD);
+    return s == ZA_TRAINING_BUSY;
+}
+
+/* Once a turn, after the store's reclaim: dictionaries that nothing names any more. */
+void za_dense_sweep(void)
+{
+    for (uint32_t id = 1; id < ZA_DICTS_MAX; id++)
+        if (dicts.slot[id])
+            dicts.slot[id]->holds =
+                za_store_blobs_of(za_pg.store, za_codec_word(ZA_CODEC_ZSTD, id));
+    if (za_store_quiet(za_pg.store))
+        (void)za_dicts_sweep(&dicts);
+}
+
+/* --- a unit -------------------------------------------------------------- */
+
+/* Is a dense tier wanted and possible now? */
+static bool ready(uint64_t raw)
+{
+    return raw >= (za_conf.torture ? 0 : za_dense_least) && open_rooms();
+}
+
+enum za_dense_end za_dense_unit(size_t unit)
+{
+    uint64_t raw = za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
+    size_t first = unit * za_pg.unit_pages;
+    if (!ready(raw))
+        return ZA_DENSE_REFUSED;
+    if (stage == STAGE_IDLE && wants_dictionary(raw))
+        begin_sampling(raw);
+    if (stage == STAGE_TRAINING)
+        return ZA_DENSE_LATER;
+    za_scrub_begin();
+    for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages) {
+        struct cluster c;
+        if (!any_fast(first + i))
+            continue;
+        if (stage == STAGE_SAMPLING) {
+            sample(first + i);
+            continue;
+        }
+        gather(first + i, &c);
+        scrub(&c);
+        if (c.n)
+            pack_cluster(&c);
+    }
+    return stage == STAGE_IDLE ? ZA_DENSE_DONE : ZA_DENSE_LATER;
+}
+
+/* In a child that starts over: the store is gone, and with it what was packed with dictionaries. */
+void za_dense_forget(void)
+{
+    if (training)
+        end_training(false);
+    za_dicts_free(&dicts);
+    memset(&dicts, 0, sizeof(dicts));
+    trained_raw = 0;
+    stage = STAGE_IDLE;
+}

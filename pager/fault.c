@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fault -- the fault thread: for every page somebody waits for, the one step that brings it back.
+ *
+ * It takes no lock, waits for nobody, touches no page of the region and allocates nothing: a thread
+ * may fault while it holds any lock of the program, of libc or of alloc (DESIGN.md, "the
+ * sentence").
+ *
+ * I1  For every state of a record there is a step taken without waiting (page.h I4).
+ * I2  fault_seq is odd exactly while a message is being served: prefork waits for it (page.h I8).
+ * I3  A message that finds nothing to do wakes its thread, which looks again: nobody sleeps for
+ *     ever.
+ *
+ * After a fault it spins for a moment before it sleeps, while faults come in quick succession: a
+ * sleeping thread costs the program twice (KERNEL.md).
+ *
+ * Locks: none.  May sleep: in poll.  May fault: never.  Allocates: nothing.
+ */
+#include <errno.h>
+
+#include "base/stat.h"
+#include "pager/private.h"
+
+#define SPIN_NS 40000u
+#define QUICK_NS 60000u
+#define FRESH_MAX 16u
+#define CHILD_PATIENCE_NS (2 * ZA_NS_PER_S)
+#define HEIR_PATIENCE_NS (10 * ZA_NS_PER_MS)
+
+static bool swallowed; /* a fault message was read and left unanswered: everybody is woken soon */
+static size_t fresh_next; /* the page after the last fresh ones, and how many those were */
+static unsigned fresh_run = 1;
+static const char zeros[ZA_UNIT_SIZE] __attribute__((aligned(4096)));
+
+/*
+ * A child's message that cannot be taken is a fork that never ends,
+ * and F would find it again and again.
+ */
+static bool read_message(struct za_uffd_msg *m)
+{
+    int r = za_os->uffd_read(za_pg.uffd, m);
+    if (r == -EMFILE || r == -ENFILE)
+        za_fatal(
+            "a bare fork (clone without fork handlers) with no file descriptor left for its child; "
+            "raise RLIMIT_NOFILE or use fork");
+    return r == 1;
+}
+
+static void wake(size_t page)
+{
+    (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(page), za_pg_page_size());
+    za_stat_add(ZA_STAT_PG_STALE, 1);
+}
+
+/*
+ * The kernel says EAGAIN while a fork is on its way, until the fork's message has been read; but it
+ * hands out fault messages first. Those are left unanswered here, and all threads are woken
+ * afterwards to ask again.
+ */
+static void read_events(void)
+{
+    struct za_uffd_msg m;
+    if (!read_message(&m))
+        za_os->relax();
+    else if (m.event == ZA_EV_FORK)
+        za_heir_announced(m.fd);
+    else
+        swallowed = true;
+}
+
+static void wake_everybody(void)
+{
+    uintptr_t top = __atomic_load_n(&za_pg.top, __ATOMIC_ACQUIRE);
+    swallowed = false;
+    (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg.base, top - za_pg.base);
+    (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg.mirror, top - za_pg.base);
+    (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg_bell(), za_pg_page_size());
+}
+
+static unsigned fresh_window(size_t page)
+{
+    bool onward = page == fresh_next;
+    fresh_run = onward ? (unsigned)za_min(2 * (size_t)fresh_run, FRESH_MAX) : 1;
+    return fresh_run;
+}
+
+/* Claims `page` and up to most - 1 pages after it in its unit, while they are the kernel's. */
+static unsigned claim_fresh(size_t page, unsigned most)
+{
+    const za_page filling = za_page_make(ZA_PAGE_FILLING, 0, ZA_BLOB_NONE);
+    unsigned n = 0;
+    while (n < most && (n == 0 || (page + n) % za_pg.unit_pages != 0) &&
+           za_page_swap(&za_pg.pages[page + n], ZA_PAGE_KERNEL, filling))
+        n++;
+    return n;
+}
+
+/* Zeros for n pages, as far as there are holes; returns how many were filled. */
+static size_t fill_zeros(size_t page, unsigned n, bool write)
+{
+    size_t len = (size_t)n << za_pg.page_shift;
+    int64_t r;
+    for (;;) {
+        r = write ? za_os->uffd_copy(za_pg.uffd, za_pg_heap(page), zeros, len, true)
+                  : za_os->uffd_zero(za_pg.uffd, za_pg_heap(page), len, true);
+        if (r != -EAGAIN && r != -ENOMEM)
+            break;
+        read_events();
+    }
+    if (r > 0)
+        return (size_t)r >> za_pg.page_shift;
+    if (n > 1) /* the run may cross into another mapping; the page that was asked for does not */
+        return fill_zeros(page, 1, write);
+    wake(page);
+    return 0;
+}
+
+/*
+ * A page nobody ever wrote, or whose contents were dropped:
+ * zeros, and some more of them when it goes on.
+ */
+static void fill_fresh(size_t page, bool write)
+{
+    bool alone = !write || za_pin_holds(za_pg_unit_of_page(page)); /* guards may be near */
+    unsigned n = claim_fresh(page, alone ? 1 : fresh_window(page));
+    if (n == 0) {
+        wake(page); /* W has just begun to move it: the thread asks again */
+        return;
+    }
+    size_t filled = fill_zeros(page, n, write);
+    for (unsigned i = 0; i < n; i++)
+        za_page_set(&za_pg.pages[page + i], ZA_PAGE_KERNEL);
+    fresh_next = page + filled;
+    za_stat_add(ZA_STAT_PG_FILLED, (int64_t)filled);
+}
+
+static bool out_of_reach(za_page r)
+{
+    return r == ZA_PAGE_MOVING || r == ZA_PAGE_LIMBO || r == ZA_PAGE_PACKING ||
+           r == ZA_PAGE_RETURNING;
+}
+
+/*
+ * W is moving this page one way or the other.
+ * There may be nothing to move: then the record stays W's.
+ */
+static void fetch_in_flight(size_t page, za_page r)
+{
+    uint64_t *rec = &za_pg.pages[page];
+    if (!za_page_swap(rec, r, ZA_PAGE_BACK)) {
+        wake(page);
+        return;
+    }
+    int moved = za_back_move(page, read_events);
+    if (moved < 0 && za_place_exists(page, true)) /* a hole in the mirror would call F itself */
+        moved = za_back_copy(page, false, read_events);
+    za_page_set(rec, moved > 0 ? ZA_PAGE_KERNEL : r);
+    za_stat_add(moved > 0 ? ZA_STAT_PG_WARM : ZA_STAT_PG_STALE, 1);
+}
+
+static bool take_limbo(size_t page)
+{
+    za_page r = za_page_get(&za_pg.pages[page]);
+    return (r == ZA_PAGE_LIMBO || r == ZA_PAGE_PACKING) &&
+           za_page_swap(&za_pg.pages[page], r, ZA_PAGE_BACK);
+}
+
+/* The page and its neighbours of the cluster, in one move where they stand together. */
+static void bring_back(size_t page)
+{
+    size_t first = page, cluster = page - page % za_pg.cluster_pages, n = 1;
+    if (!take_limbo(page)) {
+        wake(page);
+        return;
+    }
+    while (first > cluster && take_limbo(first - 1)) {
+        first--;
+        n++;
+    }
+    while (first + n < cluster + za_pg.cluster_pages && take_limbo(first + n))
+        n++;
+    za_back_run(first, n, read_events);
+    for (size_t i = 0; i < n; i++)
+        za_page_set(&za_pg.pages[first + i], ZA_PAGE_KERNEL);
+    za_stat_add(ZA_STAT_PG_WARM, (int64_t)n);
+    za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)n);
+}
+
+/* A fork is under way: serve by copying from what is there, and change nothing else (page.h I8). */
+static void serve_in_window(size_t page, za_page r, bool write)
+{
+    __atomic_fetch_add(&za_pg.window_served, 1, __ATOMIC_RELAXED);
+    if (za_page_state(r) == ZA_PAGE_STORED)
+        za_fill_window(page, read_events);
+    else if (out_of_reach(r))
+        (void)za_back_copy(page, true, read_events);
+    else
+        (void)fill_zeros(page, 1, write);
+}
+
+static void serve_page(size_t page, bool write)
+{
+    za_page r = za_page_get(&za_pg.pages[page]);
+    za_stat_add(ZA_STAT_PG_FAULTS, 1);
+    if (__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST)) {
+        serve_in_window(page, r, write);
+        return;
+    }
+    __atomic_store_n(&za_pg.units[za_pg_unit_of_page(page)].touched, 1, __ATOMIC_RELAXED);
+    switch (za_page_state(r)) {
+    case ZA_PAGE_KERNEL: fill_fresh(page, write); break;
+    case ZA_PAGE_MOVING:
+    case ZA_PAGE_RETURNING: fetch_in_flight(page, r); break;
+    case ZA_PAGE_LIMBO:
+    case ZA_PAGE_PACKING: bring_back(page); break;
+    case ZA_PAGE_STORED:
+        if (za_fill_stored(page, read_events) == 0)
+            wake(page);
+        break;
+    default: /* BACK and FILLING are ours, and we are here: a message from before */
+        wake(page);
+        break;
+    }
+    __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * W looked into the mirror for a page that has left it meanwhile:
+ * give it something to read (page.h I6).
+ */
+static void serve_mirror(uintptr_t addr)
+{
+    char *page = (char *)za_align_down(addr, za_pg_page_size());
+    int64_t r = za_os->uffd_zero(za_pg.uffd, page, za_pg_page_size(), true);
+    while (r == -EAGAIN || r == -ENOMEM) {
+        read_events();
+        r = za_os->uffd_zero(za_pg.uffd, page, za_pg_page_size(), true);
+    }
+    if (r < 0)
+        (void)za_os->uffd_wake(za_pg.uffd, page, za_pg_page_size());
+}
+
+/* Every call on the doorbell starts the worker if there is none (a child's first need of it). */
+static void answer_bell(uintptr_t addr)
+{
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        za_worker_start();
+    serve_mirror(addr);
+}
+
+static void serve(const struct za_uffd_msg *m)
+{
+    if (m->event == ZA_EV_FORK)
+        za_heir_announced(m->fd);
+    else if (m->event == ZA_EV_FAULT && m->addr - za_pg_bell() < za_pg_page_size())
+        answer_bell(m->addr);
+    else if (m->event == ZA_EV_FAULT && m->addr - za_pg.mirror < za_pg.size)
+        serve_mirror(m->addr);
+    else if (m->event == ZA_EV_FAULT)
+        serve_page(za_pg_page_of(m->addr), m->write);
+}
+
+static void begin(void)
+{
+    __atomic_fetch_add(&za_pg.fault_seq, 1, __ATOMIC_SEQ_CST);
+}
+
+static void end(void)
+{
+    __atomic_fetch_add(&za_pg.fault_seq, 1, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Reading belongs to serving:
+ * a fork message read is a fork answered before prefork's waiter goes on.
+ */
+static bool serve_one(void)
+{
+    struct za_uffd_msg m;
+    begin();
+    bool some = read_message(&m);
+    if (some)
+        serve(&m);
+    if (za_heir_serve())
+        some = true;
+    if (swallowed)
+        wake_everybody();
+    end();
+    return some;
+}
+
+/* False: nothing came before the time was over. */
+static bool sleep_for_more(uint64_t timeout_ns)
+{
+    int fds[3] = {za_pg.uffd};
+    unsigned n = za_heir_waits(fds + 1) ? 3 : 1;
+    za_stat_set(ZA_STAT_PG_FAULT_CPU_NS, za_os->thread_cpu());
+    return za_os->poll(fds, n, n > 1 ? HEIR_PATIENCE_NS : timeout_ns) != 0 || n > 1;
+}
+
+void za_fault_loop(bool child)
+{
+    bool quick = false;
+    uint64_t last = 0, patience = child ? CHILD_PATIENCE_NS : ZA_NEVER;
+    for (;;) {
+        if (serve_one()) {
+            uint64_t now = za_os->now();
+            quick = now - last < QUICK_NS;
+            last = now;
+        } else if (quick && za_os->now() - last < SPIN_NS) {
+            za_os->relax();
+        } else if (!sleep_for_more(patience)) {
+            /*
+             * A child that has lived for a while: it gets a worker, and with it a pager of its own.
+             */
+            patience = ZA_NEVER;
+            if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+                za_worker_start();
+        }
+    }
+}
+
+void za_fault_main(void *arg)
+{
+    (void)arg;
+    za_os->be_urgent();
+    za_os->drop_privileges();
+    za_fault_loop(false);
+}
+
+/* Rings for F and waits for its answer; F starts the worker. On a program's thread. */
+void za_fault_ring(void)
+{
+    volatile char *bell = (volatile char *)za_pg_bell();
+    (void)za_os->purge((void *)za_pg_bell(), za_pg_page_size());
+    (void)*bell;
+}
+
+/* Waits until F is outside a service, or in one begun after now. On any thread but F. */
+void za_fault_quiesce(void)
+{
+    uint32_t seq = __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST);
+    while ((seq & 1) && __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST) == seq)
+        za_os->relax();
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork -- a child that finds every byte where its parent had it (D1).
+ *
+ * A child inherits memory, records and blobs, but no thread and no descriptor of ours.
+ * Four ways, the best first:
+ *
+ *   HAND_OVER  the kernel announces the child to F with a userfaultfd for it, which F sends through
+ *              a socket; the child's own fault thread takes it. Needs the announcement (EVENT_FORK)
+ *              and a descriptor for the socket.
+ *   REOPEN     the child opens a userfaultfd of its own and registers the same chunks. Until then
+ *              nothing that is out may be touched: the child has one thread, which is in our
+ *              handler, and preload made resident what libc touches on the way there.
+ *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
+ *              are out.
+ *   THAW       neither: everything is brought back before the fork.
+ *
+ * In all of them W is parked and F changes no record from
+ * prefork until the system call is over (page.h I8).
+ *
+ * Locks: ZA_RANK_FORK and ZA_RANK_CTL from prefork to postfork.  May sleep: yes.
+ * Allocates: a thread's stack, in the child.
+ */
+#include "base/lock.h"
+#include "base/stat.h"
+#include "pager/dense.h"
+#include "pager/private.h"
+
+static struct za_lock fork_lock = ZA_LOCK_INIT(ZA_RANK_FORK);
+static enum za_fork_way way; /* of the fork under way; under fork_lock */
+static int heir_end = -1;    /* the child's end of the socket, in the program's table */
+static uint32_t heir_ready;  /* futex word: the child's fault thread serves */
+
+static bool reopen_works(void)
+{
+    struct za_uffd_caps caps;
+    int fd = za_os->uffd_open(&caps);
+    if (fd < 0)
+        return false;
+    (void)za_os->close(fd);
+    return true;
+}
+
+static enum za_fork_way choose_way(int socks[2])
+{
+    if (!za_pager_active() || !__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
+        return ZA_FORK_NOTHING;
+    if (za_pg.caps.event_fork)
+        return za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER : ZA_FORK_FILL;
+    return reopen_works() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
+}
+
+void za_pager_prefork(void)
+{
+    int socks[2] = {-1, -1};
+    (void)za_pg_is_ours();
+    za_lock(&fork_lock);
+    way = choose_way(socks);
+    int fetched = za_mail_park(socks[0], way == ZA_FORK_THAW);
+    heir_end = socks[1];
+    if (socks[0] >= 0)
+        (void)za_os->close(socks[0]);
+    if (fetched != 0 && heir_end >= 0) {
+        (void)za_os->close(heir_end);
+        heir_end = -1;
+    }
+    if (fetched == ZA_MAIL_WITHDRAWN)
+        way = ZA_FORK_THAW;
+    else if (way == ZA_FORK_HAND_OVER && fetched < 0)
+        way = ZA_FORK_FILL;
+    /* What W registered between the choice and its parking is announced all the same. */
+    if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
+        way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
+    __atomic_store_n(&za_pg.window, 1, __ATOMIC_SEQ_CST);
+    za_fault_quiesce();
+    za_stat_add(ZA_STAT_FORKS, 1);
+    za_stat_add(ZA_STAT_FORKS_THAWED, way == ZA_FORK_THAW);
+}
+
+static void close_heir_end(void)
+{
+    if (heir_end >= 0)
+        (void)za_os->close(heir_end);
+    heir_end = -1;
+}
+
+/*
+ * With an heir, F ends the window and releases W when the child is on its own. Without one (other
+ * ways, or the system call failed and nobody was announced) this thread does.
+ */
+void za_pager_postfork_parent(void)
+{
+    za_fault_quiesce();
+    int unused = __atomic_load_n(&za_pg.heir_sock, __ATOMIC_ACQUIRE);
+    if (way != ZA_FORK_HAND_OVER || unused >= 0) {
+        __atomic_store_n(&za_pg.window, 0, __ATOMIC_SEQ_CST);
+        za_mail_release();
+    }
+    close_heir_end();
+    za_mail_unpark();
+    za_unlock(&fork_lock);
+}
+
+/* F' takes the userfaultfd over; the parent's F hangs up when it has stopped serving it. */
+static int inherit(void)
+{
+    int fd = heir_end >= 0 ? za_os->recv_file(heir_end) : -1;
+    if (fd < 0)
+        return fd;
+    if (za_os->say(heir_end) == 0)
+        while (za_os->hear(heir_end, true) == 0)
+            ;
+    fd = za_os->keep_only(fd);
+    if (fd >= 0)
+        za_stat_add(ZA_STAT_FORKS_HANDED, 1);
+    return fd;
+}
+
+static int reopen(void)
+{
+    if (za_os->private_files() < 0)
+        return -1;
+    int fd = za_os->uffd_open(&za_pg.caps);
+    if (fd < 0 || za_place_register_again(fd) < 0)
+        return -1;
+    za_stat_add(ZA_STAT_FORKS_REOPENED, 1);
+    return fd;
+}
+
+/*
+ * The child's fault thread.
+ * Its descriptor table starts as a copy of the program's and is emptied first.
+ */
+static void heir_main(void *arg)
+{
+    (void)arg;
+    int fd = inherit();
+    if (fd < 0)
+        fd = reopen();
+    if (fd < 0)
+        za_fatal(
+            "fork: the child could neither take over its userfaultfd nor open one, and pages of its "
+            "memory are stored; stopping before wrong data is seen");
+    za_pg.uffd = fd;
+    __atomic_store_n(&heir_ready, 1, __ATOMIC_RELEASE);
+    za_os->wake(&heir_ready);
+    za_os->be_urgent();
+    za_os->drop_privileges();
+    za_fault_loop(true);
+}
+
+static void start_heir(void)
+{
+    heir_ready = 0;
+    za_store_child(za_pg.store);
+    if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
+        za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
+                 "stopping before wrong data is seen");
+    while (!__atomic_load_n(&heir_ready, __ATOMIC_ACQUIRE))
+        (void)za_os->wait(&heir_ready, 0, ZA_NEVER);
+    __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * Nothing is out in this child, and nobody reports its faults: it begins as a young process does.
+ */
+static void start_over(void)
+{
+    for (size_t c = 0; za_pg.chunks && c < za_pg.records_ready; c++) {
+        if (!za_pg.chunks[c].registered)
+            continue;
+        size_t per = ZA_CHUNK_SIZE >> za_pg.page_shift, first = c * per;
+        (void)za_os->purge(za_pg_mirror(first), ZA_CHUNK_SIZE);
+        (void)za_os->purge(&za_pg.pages[first], per * sizeof(uint64_t));
+        za_pg.chunks[c].registered = 0;
+    }
+    za_dense_forget();
+    if (za_pg.store)
+        za_store_free(za_pg.store);
+    za_pg.store = NULL;
+    za_pg.nregistered = 0;
+    za_pg.active = 0;
+    za_pg.uffd = -1;
+    za_pg.backend = "not started";
+    za_stat_set(ZA_STAT_PG_STORED, 0);
+    za_stat_set(ZA_STAT_PG_LIMBO, 0);
+    za_pg.why_none = NULL;
+    if (za_pg.life != ZA_LIFE_NEW)
+        za_pg.life = ZA_LIFE_IDLE; /* also where the parent could start no thread: a child may */
+}
+
+static void forget_parent(void)
+{
+    za_pg.window = 0;
+    za_pg.window_served = 0;
+    za_pg.fault_seq = 0;
+    za_pg.heir_sock = -1;
+    za_pg.worker_up = 0;
+    za_pg.worker_tid = 0;
+    za_heir_forget();
+    if (za_pg.ours)
+        *za_pg.ours = 1;
+}
+
+/*
+ * A child made without our handlers (vfork aside, which shares our memory): F of the parent gave it
+ * every page that was out, and nobody of ours lives here. Noticed when the pager is next asked for
+ * anything; begins anew.
+ */
+void za_fork_found_bare(void)
+{
+    za_lock_init(&fork_lock, ZA_RANK_FORK);
+    za_mail_bare();
+    way = ZA_FORK_FILL;
+    forget_parent();
+    start_over();
+}
+
+void za_pager_postfork_child(void)
+{
+    za_mail_child();
+    forget_parent();
+    if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)
+        start_heir();
+    else
+        start_over();
+    close_heir_end();
+    za_unlock(&fork_lock);
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mail -- requests of the program's threads to the worker, one at a time, and the worker's sleep.
+ *
+ * Only W and F touch page records, so what a thread of the program wants done to them it asks for
+ * and waits. A thread that waits here holds ZA_RANK_CTL and no other lock; a signal handler on it
+ * may fault: F serves without W.
+ *
+ * park keeps the lock until unpark, so no other request comes through;
+ * W stands still until released.
+ *
+ * Locks: ZA_RANK_CTL.  May sleep: yes.  May fault: on its own words only.  Allocates: nothing.
+ */
+#include <errno.h>
+
+#include "base/lock.h"
+#include "pager/private.h"
+
+#define SPARE_FILES 4u /* for a child, its socket, and the way there */
+
+struct request {        /* [c] by the poster until `op` is published; then W's until `done` */
+    enum za_mail_op op; /* [a] published last */
+    uintptr_t a, b;
+    size_t len;
+    int result;
+    uint32_t done; /* [a] futex word of the poster */
+};
+
+static struct za_lock ctl = ZA_LOCK_INIT(ZA_RANK_CTL);
+static struct request req;
+static uint32_t bell;   /* [a] futex word of W */
+static uint32_t parked; /* [a] futex word: 1 while W must stand still */
+
+static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
+{
+    req.a = a;
+    req.b = b;
+    req.len = len;
+    __atomic_store_n(&req.done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&req.op, op, __ATOMIC_RELEASE);
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        za_fault_ring();
+    __atomic_fetch_add(&bell, 1, __ATOMIC_RELEASE);
+    za_os->wake(&bell);
+    while (!__atomic_load_n(&req.done, __ATOMIC_ACQUIRE))
+        (void)za_os->wait(&req.done, 0, ZA_NEVER);
+    return req.result;
+}
+
+/* The result, or -ENOSYS when this process has no worker to ask. */
+int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
+{
+    int r = -ENOSYS;
+    if (!za_pg_is_ours())
+        return r;
+    za_lock(&ctl);
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
+        r = send(op, a, b, len);
+    za_unlock(&ctl);
+    return r;
+}
+
+bool za_mail_hold(void)
+{
+    return za_trylock(&ctl);
+}
+
+void za_mail_let_go(void)
+{
+    za_unlock(&ctl);
+}
+
+/* Result of W's fetching `sock` (-1: nothing to fetch); the lock stays taken. */
+int za_mail_park(int sock, bool thaw)
+{
+    za_lock(&ctl);
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_STARTED)
+        return -ENOSYS;
+    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, 0);
+}
+
+/*
+ * W goes on. Whoever ends the fork calls it: the forking thread, or F when the child is on its own.
+ */
+void za_mail_release(void)
+{
+    __atomic_store_n(&parked, 0, __ATOMIC_RELEASE);
+    za_os->wake(&parked);
+}
+
+/* Requests may come again; W answers them when it has been released. */
+void za_mail_unpark(void)
+{
+    za_unlock(&ctl);
+}
+
+bool za_mail_waiting(void)
+{
+    return __atomic_load_n(&req.op, __ATOMIC_ACQUIRE) != ZA_MAIL_NONE;
+}
+
+/* In a child: the forking thread owned the lock; W did not come along. */
+void za_mail_child(void)
+{
+    parked = 0;
+    req.op = ZA_MAIL_NONE;
+    za_unlock(&ctl);
+}
+
+/* In a child made without handlers: whoever held the lock stayed behind. */
+void za_mail_bare(void)
+{
+    za_lock_init(&ctl, ZA_RANK_CTL);
+    parked = 0;
+    req.op = ZA_MAIL_NONE;
+}
+
+static void finish(int result)
+{
+    req.result = result;
+    __atomic_store_n(&req.op, ZA_MAIL_NONE, __ATOMIC_RELAXED);
+    __atomic_store_n(&req.done, 1, __ATOMIC_RELEASE);
+    za_os->wake(&req.done);
+}
+
+/* The kernel touches every page that is out, and F brings each back. */
+static int thaw(void)
+{
+    size_t n = za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift);
+    for (size_t i = 0; za_pg_active() && i < n; i++) {
+        za_page r = za_pg_registered(i) ? za_page_get(&za_pg.pages[i]) : ZA_PAGE_KERNEL;
+        if (r != ZA_PAGE_KERNEL)
+            (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
+    }
+    return 0;
+}
+
+/*
+ * The kernel announces a child with a descriptor, and waits until that has been read. Where the
+ * program leaves room for none, nothing may be registered while it forks: everything comes back
+ * first. True: so it was done.
+ */
+static bool withdraw(void)
+{
+    if (!za_pg_active() || !za_pg.caps.event_fork || !za_pg.nregistered ||
+        za_os->spare_files(SPARE_FILES) == 0)
+        return false;
+    (void)thaw();
+    za_place_unregister_all();
+    return true;
+}
+
+/* Stands still until the fork is over; then nobody sends the child anything any more. */
+static void stand_still(int sock, bool thaw_first)
+{
+    bool withdrawn = withdraw();
+    if (thaw_first && !withdrawn)
+        (void)thaw();
+    int mine = sock >= 0 && !withdrawn ? za_os->fetch_file(sock) : -1;
+    __atomic_store_n(&za_pg.heir_sock, mine, __ATOMIC_RELEASE);
+    /*
+     * W alone sets the word, before it answers: a release can be meant only for this stand-still.
+     */
+    __atomic_store_n(&parked, 1, __ATOMIC_RELEASE);
+    finish(withdrawn ? ZA_MAIL_WITHDRAWN : (sock >= 0 && mine < 0 ? mine : 0));
+    while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE))
+        (void)za_os->wait(&parked, 1, ZA_NEVER);
+    za_fault_quiesce();
+    mine = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
+    if (mine >= 0)
+        (void)za_os->close(mine);
+    if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
+        __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
+    if (withdrawn)
+        (void)za_place_register_again(za_pg.uffd);
+}
+
+static int carry_out(const struct request *r, enum za_mail_op op)
+{
+    switch (op) {
+    case ZA_MAIL_DISCARD: return za_drop_range(r->a, r->len);
+    case ZA_MAIL_RELOCATE: return za_relocate_range(r->a, r->b, r->len);
+    case ZA_MAIL_EVICT: za_plan_everything(false); return za_pg_active() ? 0 : -ENOSYS;
+    case ZA_MAIL_DENSE:
+        za_plan_everything(false);
+        za_plan_dense(false);
+        return za_pg_active() ? 0 : -ENOSYS;
+    case ZA_MAIL_THAW: return thaw();
+    case ZA_MAIL_PIN: return za_pin_range(r->a, r->len, (enum za_pin)r->b);
+    case ZA_MAIL_UNPIN: return za_unpin_range(r->a, r->len, (enum za_pin)r->b);
+    case ZA_MAIL_KEEP_BEGIN: return za_keep_begin();
+    case ZA_MAIL_KEEP_END: return za_keep_end();
+    default: za_footprint(); return 0;
+    }
+}
+
+void za_mail_serve(void)
+{
+    enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
+    if (op == ZA_MAIL_NONE)
+        return;
+    if (op == ZA_MAIL_PARK)
+        stand_still((int)(intptr_t)req.a, req.b != 0);
+    else
+        finish(carry_out(&req, op));
+}
+
+/* F: there is something to tidy up. Costs a system call, so not for every fault. */
+void za_mail_nudge(void)
+{
+    __atomic_fetch_add(&bell, 1, __ATOMIC_RELEASE);
+    za_os->wake(&bell);
+}
+
+void za_mail_sleep(uint64_t timeout_ns)
+{
+    uint32_t seen = __atomic_load_n(&bell, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&req.op, __ATOMIC_ACQUIRE) == ZA_MAIL_NONE)
+        (void)za_os->wait(&bell, seen, timeout_ns);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pack -- compresses the pages of a unit that stayed untouched in limbo,
+ * cluster by cluster, into blobs.
+ *
+ * A cluster's pages are copied out of the mirror, their dead bytes zeroed in the copy, and
+ * compressed together. F may take any of them away at any moment: the commit finds out (page.h I6).
+ *
+ * Liveness is asked after the page has left the program's reach and after a barrier on all threads
+ * (I7), so an object written before the move is an object known live.
+ *
+ * Locks: none (W only).  May sleep: mmap_lock.
+ * May fault: on mirror pages F took away (F fills them).  Allocates: blobs in the store.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/conf.h"
+#include "base/stat.h"
+#include "compress/codec.h"
+#include "pager/private.h"
+
+#define GRANULE 16u
+#define MASK_WORDS (ZA_BLOB_MAX_RAW / GRANULE / 64)
+#define WORKSPACE_BYTES (32 * ZA_KIB)
+/* A blob above this share of its pages is not worth a fault later. */
+#define WORTH_NUM 3
+#define WORTH_DEN 4
+
+static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static bool liveness_known; /* every thread's stores before the last move are visible (I7) */
+static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
+
+struct batch { /* pages of one cluster on their way into one blob, in order */
+    size_t page[ZA_CLUSTER_PAGES];
+    unsigned n;
+};
+
+static void wait_a_moment(void)
+{
+    za_os->relax();
+}
+
+/* Takes a page out of PACKING; false: F was faster and has it. */
+static bool take(size_t page, enum za_page_state to)
+{
+    if (!za_page_swap(&za_pg.pages[page], ZA_PAGE_PACKING, to)) {
+        za_stat_add(ZA_STAT_PG_RACED, 1);
+        return false;
+    }
+    za_stat_add(ZA_STAT_PG_LIMBO, -1);
+    return true;
+}
+
+/* A page without content: it becomes a hole. Its mirror is purged with the unit's (page.h I9). */
+static void drop(size_t page, enum za_stat_id why)
+{
+    if (take(page, ZA_PAGE_KERNEL))
+        za_stat_add(why, 1);
+}
+
+/* To the heap again; a page that MOVE refuses stays in limbo, where it costs its user one fault. */
+static void give_back_page(size_t page)
+{
+    uint64_t *rec = &za_pg.pages[page];
+    int r = za_back_move(page, wait_a_moment);
+    enum za_page_state to = r < 0 ? ZA_PAGE_LIMBO : ZA_PAGE_KERNEL;
+    while (!za_page_swap(rec, ZA_PAGE_RETURNING, to)) {
+        if (za_page_get(rec) == ZA_PAGE_KERNEL)
+            return;
+        za_os->relax(); /* F has it and will be done in a moment */
+    }
+    if (to == ZA_PAGE_LIMBO)
+        za_stat_add(ZA_STAT_PG_LIMBO, 1);
+}
+
+static void give_back(const struct batch *b, enum za_stat_id why)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        if (!take(b->page[i], ZA_PAGE_RETURNING))
+            continue;
+        give_back_page(b->page[i]);
+        za_stat_add(why, 1);
+    }
+}
+
+/*
+ * Before the pages of a unit are scrubbed:
+ * what any thread stored before now is visible (I7), or nothing is dead.
+ */
+void za_scrub_begin(void)
+{
+    liveness_known = za_os->sync_threads() == 0;
+}
+
+/* Zeroes the granules of `copy` that hold no live byte; returns the number of live granules. */
+size_t za_scrub(size_t page, char *copy)
+{
+    uint64_t mask[MASK_WORDS];
+    size_t size = za_pg_page_size(), granules = size / GRANULE;
+    if (!liveness_known)
+        return granules;
+    memset(mask, 0, granules / 8);
+    size_t live = za_pg.owner->live((uintptr_t)za_pg_heap(page), size, mask);
+    if (live == granules || live == 0)
+        return live;
+    for (size_t i = 0; i < granules; i++)
+        if (!(mask[i / 64] >> (i % 64) & 1))
+            memset(copy + i * GRANULE, 0, GRANULE);
+    return live;
+}
+
+/*
+ * Copies one claimed page behind those already in the batch,
+ * or drops it when there is nothing in it.
+ */
+static void stage(struct batch *b, size_t page)
+{
+    size_t size = za_pg_page_size();
+    char *copy = staging + b->n * size;
+    uint64_t word;
+    memcpy(copy, za_pg_mirror(page), size);
+    if (za_scrub(page, copy) == 0)
+        drop(page, ZA_STAT_PG_DEAD);
+    else if (za_conf.dedup != ZA_DEDUP_OFF && za_page_is_same(copy, size, &word) && word == 0)
+        drop(page, ZA_STAT_PG_ZERO);
+    else
+        b->page[b->n++] = page;
+}
+
+static void commit(const struct batch *b, uint32_t blob)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < b->n; i++)
+        kept += za_page_swap(&za_pg.pages[b->page[i]], ZA_PAGE_PACKING,
+                             za_page_make(ZA_PAGE_STORED, i, blob));
+    if (kept < b->n)
+        za_store_release(za_pg.store, blob, b->n - kept);
+    za_stat_add(ZA_STAT_PG_RACED, b->n - kept);
+    za_stat_add(ZA_STAT_PG_PACKED, kept);
+    za_stat_add(ZA_STAT_PG_STORED, kept);
+    za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)kept);
+}
+
+/* False: the pages do not compress and went back. */
+static bool pack_batch(const struct batch *b)
+{
+    const struct za_codec *lz4 = za_codec(ZA_CODEC_LZ4);
+    size_t raw = b->n << za_pg.page_shift;
+    size_t size = 0;
+    if (!za_page_looks_random(staging, raw))
+        size = lz4->compress(workspace, staging, raw, packed, raw * WORTH_NUM / WORTH_DEN);
+    if (size == 0) {
+        give_back(b, ZA_STAT_PG_RAW);
+        return false;
+    }
+    uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
+                                 za_checksum(staging, raw), za_codec_word(ZA_CODEC_LZ4, 0), b->n);
+    if (blob == ZA_BLOB_NONE) {
+        give_back(b, ZA_STAT_PG_REFUSED_NOMEM);
+        return false;
+    }
+    commit(b, blob);
+    return true;
+}
+
+static bool pack_cluster(size_t first)
+{
+    struct batch b = {.n = 0};
+    for (unsigned i = 0; i < za_pg.cluster_pages; i++)
+        if (za_page_swap(&za_pg.pages[first + i], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
+            stage(&b, first + i);
+    return b.n == 0 || pack_batch(&b);
+}
+
+/* Purges the mirror of pages that are not there any more, in runs (page.h I3). */
+void za_purge_mirror(size_t first, size_t n)
+{
+    size_t run = 0;
+    for (size_t i = 0; i <= n; i++) {
+        enum za_page_state s = ZA_PAGE_LIMBO;
+        if (i < n)
+            s = za_page_state(za_page_get(&za_pg.pages[first + i]));
+        if (s == ZA_PAGE_STORED || s == ZA_PAGE_KERNEL || s == ZA_PAGE_FILLING) {
+            run++;
+            continue;
+        }
+        if (run)
+            (void)za_os->purge(za_pg_mirror(first + i - run), run << za_pg.page_shift);
+        run = 0;
+    }
+}
+
+/*
+ * False: some of the unit's pages do not compress (or found no room):
+ * leave the unit alone for long.
+ */
+bool za_pack_unit(size_t unit)
+{
+    size_t first = unit * za_pg.unit_pages;
+    bool good = true;
+    za_scrub_begin();
+    for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
+        good &= pack_cluster(first + i);
+    za_purge_mirror(first, za_pg.unit_pages);
+    return good;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager -- the face of pager.h: told about the region,
+ * starts the threads when it is worth it, takes requests.
+ *
+ * Locks: ZA_RANK_CTL while a request waits (mail.c).  May sleep: in requests.  Allocates: nothing.
+ */
+#include "pager/pager.h"
+
+#include <errno.h>
+
+#include "base/conf.h"
+#include "base/stat.h"
+#include "pager/private.h"
+
+struct za_pager za_pg = {.uffd = -1, .heir_sock = -1};
+
+static unsigned log2_of(size_t x)
+{
+    return (unsigned)__builtin_ctzl(x);
+}
+
+bool za_pager_init(uintptr_t base, size_t size, const struct za_region_ops *ops)
+{
+    size_t page = za_os->page_size;
+    if (page > ZA_UNIT_SIZE || base % ZA_CHUNK_SIZE || size % ZA_CHUNK_SIZE)
+        return false;
+    za_pg.base = base;
+    za_pg.size = size;
+    za_pg.owner = ops;
+    za_pg.page_shift = log2_of(page);
+    za_pg.unit_pages = (unsigned)(ZA_UNIT_SIZE / page);
+    za_pg.cluster_pages = (unsigned)za_max(1, za_min(ZA_CLUSTER_PAGES, 16 * ZA_KIB / page));
+    za_pg.top = base;
+    za_pg.backend = "not started";
+    __atomic_store_n(&za_pg.life, ZA_LIFE_IDLE, __ATOMIC_RELEASE);
+    return true;
+}
+
+static void mark_ours(void)
+{
+    void *p;
+    if (za_pg.ours || za_os->map_for_me(&p) < 0)
+        return;
+    *(uint32_t *)p = 1;
+    __atomic_store_n(&za_pg.ours, p, __ATOMIC_RELEASE);
+}
+
+/* False, once, in a child made without our handlers: it has been put right and goes on as a young
+ * process. */
+bool za_pg_is_ours(void)
+{
+    const uint32_t *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
+    if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE))
+        return true;
+    za_fork_found_bare();
+    return false;
+}
+
+static void start_held(void)
+{
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_IDLE)
+        return;
+    mark_ours();
+    __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.life, ZA_LIFE_STARTED, __ATOMIC_RELEASE);
+    if (za_os->thread_start(za_worker_main, &za_pg, "zalloc-worker", true) == 0)
+        return;
+    za_pg.why_none = "the worker thread could not be started";
+    za_pg.backend = "none";
+    __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+}
+
+/*
+ * Never waits: while another thread has a request or forks, the start is left to the next occasion.
+ * (A fork must not meet a worker that is being born: its child would have half of it.)
+ */
+bool za_pager_start(void)
+{
+    if (!za_mail_hold())
+        return false;
+    start_held();
+    za_mail_let_go();
+    return true;
+}
+
+void za_pager_grown(uintptr_t top)
+{
+    uintptr_t old = __atomic_load_n(&za_pg.top, __ATOMIC_RELAXED);
+    while (old < top && !__atomic_compare_exchange_n(&za_pg.top, &old, top, false, __ATOMIC_RELEASE,
+                                                     __ATOMIC_RELAXED))
+        ;
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_RELAXED) != ZA_LIFE_IDLE)
+        return;
+    if (top - za_pg.base > za_conf.start_bytes || za_conf.torture)
+        (void)za_pager_start();
+}
+
+bool za_pager_active(void)
+{
+    return za_pg_is_ours() && __atomic_load_n(&za_pg.active, __ATOMIC_ACQUIRE);
+}
+
+bool za_pager_has_worker(void)
+{
+    return za_pg_is_ours() && __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED;
+}
+
+static bool on_worker(void)
+{
+    return __atomic_load_n(&za_pg.worker_tid, __ATOMIC_ACQUIRE) == za_os->tid();
+}
+
+int za_pager_discard(uintptr_t addr, size_t len)
+{
+    if (za_pager_has_worker() && on_worker())
+        return za_drop_range(addr, len);
+    if (!za_pager_active()) {
+        int r = za_os->purge((void *)addr, len);
+        if (r == 0)
+            za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
+        /*
+         * If the pager awoke meanwhile it may have taken
+         * a page out before the purge: drop that too.
+         */
+        if (!__atomic_fetch_or(&za_pg.active, 0, __ATOMIC_SEQ_CST))
+            return r;
+    }
+    return za_mail_post(ZA_MAIL_DISCARD, addr, 0, len);
+}
+
+int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)
+{
+    if (!za_pager_active())
+        return -ENOSYS;
+    return za_mail_post(ZA_MAIL_RELOCATE, from, to, len);
+}
+
+static void start_now(void)
+{
+    while (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE && !za_pager_start())
+        za_os->relax();
+}
+
+int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
+{
+    if (why != ZA_PIN_CALL && za_pg_is_ours())
+        start_now();
+    else if (!za_pager_active())
+        return -ENOSYS;
+    int r;
+    while ((r = za_mail_post(ZA_MAIL_PIN, addr, why, len)) == -EAGAIN)
+        za_os->relax();
+    return r;
+}
+
+void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why)
+{
+    if (za_pager_active())
+        (void)za_mail_post(ZA_MAIL_UNPIN, addr, why, len);
+}
+
+void za_pager_keep_begin(void)
+{
+    __atomic_store_n(&za_pg.keep, 1, __ATOMIC_SEQ_CST);
+    if (za_pager_active())
+        (void)za_mail_post(ZA_MAIL_KEEP_BEGIN, 0, 0, 0);
+}
+
+void za_pager_keep_end(void)
+{
+    if (!za_pager_active() || za_mail_post(ZA_MAIL_KEEP_END, 0, 0, 0) < 0)
+        __atomic_store_n(&za_pg.keep, 0, __ATOMIC_RELEASE);
+}
+
+uintptr_t za_pager_mirror(size_t *len)
+{
+    *len = za_pg.size;
+    return za_pager_active() ? za_pg.mirror : 0;
+}
+
+/* For requests that make sense in a process too small to have had a worker. */
+static int post_started(enum za_mail_op op)
+{
+    while (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE && !za_pager_start())
+        za_os->relax();
+    return za_mail_post(op, 0, 0, 0);
+}
+
+int za_pager_evict_all(void)
+{
+    return post_started(ZA_MAIL_EVICT);
+}
+
+int za_pager_dense_all(void)
+{
+    return post_started(ZA_MAIL_DENSE);
+}
+
+int za_pager_thaw(void)
+{
+    return za_pager_active() ? za_mail_post(ZA_MAIL_THAW, 0, 0, 0) : 0;
+}
+
+const char *za_pager_backend(void)
+{
+    const char *name = __atomic_load_n(&za_pg.backend, __ATOMIC_ACQUIRE);
+    return name ? name : "not started";
+}
+
+const char *za_pager_why_none(void)
+{
+    return __atomic_load_n(&za_pg.why_none, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * The worker does the counting, since the store is its own;
+ * without one there is only the heap to count.
+ */
+void za_pager_stats(void)
+{
+    if (za_mail_post(ZA_MAIL_STATS, 0, 0, 0) < 0)
+        za_footprint();
+}
+
+void za_pager_check(void)
+{
+    size_t n = za_pg.pages ? za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift) : 0;
+    for (size_t i = 0; i < n; i++) {
+        za_page r = za_page_get(&za_pg.pages[i]);
+        ZA_ASSERT(za_page_state(r) <= ZA_PAGE_FILLING);
+        ZA_ASSERT(r == ZA_PAGE_KERNEL || za_pg_registered(i));
+        ZA_ASSERT(za_page_state(r) != ZA_PAGE_STORED || za_page_blob(r) != ZA_BLOB_NONE);
+    }
+    if (za_pg.store)
+        za_store_check(za_pg.store);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pin -- units whose pages stay at their heap address, because of what the program did to them.
+ *
+ * UFFDIO_MOVE itself refuses pages whose protection, lock or key differ from the mirror's. What it
+ * does not see is pinned: memory that a child must not read or a core dump not hold, memory that
+ * the program mapped over ours, everything while the whole process is locked; and, for the length
+ * of a system call, memory that is about to change so that we could not bring its pages back.
+ *
+ * I1  Only W changes a unit's pins, and only W takes pages out: when pinning returns, every page of
+ *     the unit is where the program put it, and stays there.
+ * I2  A range is pinned by whole units, and released where it covers whole units: a unit that
+ *     another range shares stays pinned, which costs memory and is never wrong. Pins of calls nest.
+ * I3  While everything is kept the mirror is empty and closed, so that a kernel that populates all
+ *     mappings leaves it alone.
+ *
+ * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: records.
+ */
+#include <errno.h>
+
+#include "pager/private.h"
+
+#define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
+
+struct units {
+    size_t first, end;
+};
+
+static unsigned mark_of(enum za_pin why)
+{
+    return why == ZA_PIN_CALL ? 1u : (CALLS + 1) << (why - ZA_PIN_CALL - 1);
+}
+
+bool za_pin_holds(size_t unit)
+{
+    return __atomic_load_n(&za_pg.units[unit].pins, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&za_pg.keep, __ATOMIC_ACQUIRE);
+}
+
+static void set_pins(size_t unit, unsigned pins)
+{
+    __atomic_store_n(&za_pg.units[unit].pins, (uint8_t)pins, __ATOMIC_RELAXED);
+}
+
+/* F brings back a page that is out; where the program may not write, it stays where it is. */
+static void fetch(size_t page)
+{
+    if (za_pg_registered(page) && za_page_get(&za_pg.pages[page]) != ZA_PAGE_KERNEL)
+        (void)za_os->populate(za_pg_heap(page), za_pg_page_size());
+}
+
+static void fetch_units(struct units u)
+{
+    for (size_t page = u.first * za_pg.unit_pages; page < u.end * za_pg.unit_pages; page++)
+        fetch(page);
+}
+
+static struct units touched(uintptr_t addr, size_t len)
+{
+    return (struct units){(addr - za_pg.base) >> ZA_UNIT_SHIFT,
+                          (za_align_up(addr + len, ZA_UNIT_SIZE) - za_pg.base) >> ZA_UNIT_SHIFT};
+}
+
+static struct units covered(uintptr_t addr, size_t len)
+{
+    return (struct units){(za_align_up(addr, ZA_UNIT_SIZE) - za_pg.base) >> ZA_UNIT_SHIFT,
+                          (addr + len - za_pg.base) >> ZA_UNIT_SHIFT};
+}
+
+static bool calls_full(struct units u)
+{
+    for (size_t i = u.first; i < u.end; i++)
+        if ((za_pg.units[i].pins & CALLS) == CALLS)
+            return true;
+    return false;
+}
+
+/* -EAGAIN: too many calls at once on one unit; they end soon. */
+int za_pin_range(uintptr_t addr, size_t len, enum za_pin why)
+{
+    if (!za_pg_active())
+        return -ENOSYS;
+    struct units u = touched(addr, len);
+    if (!za_place_records(za_pg_nchunks()))
+        return -ENOMEM;
+    u.end = za_min(u.end, za_pg.records_ready * ZA_UNITS_PER_CHUNK);
+    if (why == ZA_PIN_CALL && calls_full(u))
+        return -EAGAIN;
+    for (size_t i = u.first; i < u.end; i++) {
+        unsigned pins = za_pg.units[i].pins;
+        set_pins(i, why == ZA_PIN_CALL ? pins + 1 : pins | mark_of(why));
+    }
+    fetch_units(u);
+    return 0;
+}
+
+int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why)
+{
+    if (!za_pg_active())
+        return -ENOSYS;
+    struct units u = why == ZA_PIN_CALL ? touched(addr, len) : covered(addr, len);
+    u.end = za_min(u.end, za_pg.records_ready * ZA_UNITS_PER_CHUNK);
+    for (size_t i = u.first; i < u.end; i++) {
+        unsigned pins = za_pg.units[i].pins;
+        set_pins(i, why == ZA_PIN_CALL ? pins - 1 : pins & ~mark_of(why));
+    }
+    za_plan_rested(u.first * za_pg.unit_pages,
+                   u.end > u.first ? (u.end - u.first) * za_pg.unit_pages : 0);
+    return 0;
+}
+
+static void for_mirror(int (*act)(void *p, size_t len))
+{
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        if (za_pg.chunks[c].registered)
+            (void)act((char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT), ZA_CHUNK_SIZE);
+}
+
+/* The poster has set za_pg.keep. */
+int za_keep_begin(void)
+{
+    if (!za_pg_active())
+        return -ENOSYS;
+    fetch_units((struct units){0, za_pg.records_ready * ZA_UNITS_PER_CHUNK});
+    for_mirror(za_os->purge);
+    for_mirror(za_os->decommit);
+    return 0;
+}
+
+int za_keep_end(void)
+{
+    if (!za_pg_active())
+        return -ENOSYS;
+    for_mirror(za_os->commit);
+    __atomic_store_n(&za_pg.keep, 0, __ATOMIC_RELEASE);
+    return 0;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * place -- where the pager's own arrays and the mirror lie,
+ * and which chunks the kernel reports to us.
+ *
+ * Arrays are reserved once for the whole region and committed in step with its used part. A chunk
+ * is registered when its first page is to be taken out: heap and mirror side by side, so that MOVE
+ * may go either way.
+ *
+ * I1  A chunk is registered only after its records are committed: F finds a record for every
+ *     address reported.
+ * I2  Registration is by whole chunk, so neighbours merge and the number of mappings stays small
+ *     (D15).
+ *
+ * Locks: none (W only, or a single-threaded child).  May sleep: mmap_lock.  Allocates: by os.
+ */
+#include "base/stat.h"
+#include "pager/private.h"
+
+static bool reserve_array(void **out, size_t bytes)
+{
+    return za_os->reserve(out, za_align_up(bytes, ZA_UNIT_SIZE), ZA_UNIT_SIZE) == 0;
+}
+
+bool za_place_reserve(void)
+{
+    size_t nchunks = za_pg.size >> ZA_CHUNK_SHIFT, page = za_pg_page_size();
+    void *pages, *units, *chunks, *mirror;
+    if (!reserve_array(&pages, (za_pg.size >> za_pg.page_shift) * sizeof(uint64_t)) ||
+        !reserve_array(&units, nchunks * ZA_UNITS_PER_CHUNK * sizeof(struct za_unit)) ||
+        !reserve_array(&chunks, nchunks * sizeof(struct za_chunk)))
+        return false;
+    if (za_os->commit(chunks, za_align_up(nchunks * sizeof(struct za_chunk), page)) < 0)
+        return false;
+    if (za_os->reserve(&mirror, za_pg.size + ZA_CHUNK_SIZE, ZA_CHUNK_SIZE) < 0 ||
+        za_os->commit((char *)mirror + za_pg.size, page) < 0)
+        return false;
+    za_pg.pages = pages;
+    za_pg.units = units;
+    za_pg.chunks = chunks;
+    za_pg.mirror = (uintptr_t)mirror;
+    return true;
+}
+
+static bool commit_more(void *array, size_t from, size_t to)
+{
+    size_t page = za_pg_page_size();
+    from = za_align_up(from, page);
+    to = za_align_up(to, page);
+    return to <= from || za_os->commit((char *)array + from, to - from) == 0;
+}
+
+/* Makes records for the first nchunks chunks; false: no memory, try again later. */
+bool za_place_records(size_t nchunks)
+{
+    size_t have = za_pg.records_ready;
+    if (nchunks <= have)
+        return true;
+    size_t per_pages = (ZA_CHUNK_SIZE >> za_pg.page_shift) * sizeof(uint64_t);
+    size_t per_units = ZA_UNITS_PER_CHUNK * sizeof(struct za_unit);
+    if (!commit_more(za_pg.pages, have * per_pages, nchunks * per_pages) ||
+        !commit_more(za_pg.units, have * per_units, nchunks * per_units)) {
+        za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
+        return false;
+    }
+    za_pg.records_ready = nchunks;
+    return true;
+}
+
+static int register_both(int fd, size_t chunk)
+{
+    char *heap = (char *)za_pg.base + (chunk << ZA_CHUNK_SHIFT);
+    char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
+    int r = za_os->uffd_register(fd, mirror, ZA_CHUNK_SIZE);
+    if (r < 0)
+        return r;
+    r = za_os->uffd_register(fd, heap, ZA_CHUNK_SIZE);
+    if (r < 0)
+        (void)za_os->uffd_unregister(fd, mirror, ZA_CHUNK_SIZE);
+    return r;
+}
+
+static int register_bell(int fd)
+{
+    return za_os->uffd_register(fd, (void *)za_pg_bell(), za_pg_page_size());
+}
+
+/* With the first chunk comes the doorbell: without either, forks are not announced. */
+bool za_place_register(size_t chunk)
+{
+    struct za_chunk *c = &za_pg.chunks[chunk];
+    if (c->registered)
+        return true;
+    char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
+    if (za_os->commit(mirror, ZA_CHUNK_SIZE) < 0 ||
+        (!za_pg.nregistered && register_bell(za_pg.uffd) < 0) ||
+        register_both(za_pg.uffd, chunk) < 0) {
+        za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
+        return false;
+    }
+    __atomic_store_n(&c->registered, 1, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&za_pg.nregistered, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Records stay; za_place_register_again makes it undone. Nothing may be out. */
+void za_place_unregister_all(void)
+{
+    for (size_t c = 0; c < za_pg.records_ready; c++) {
+        if (!za_pg.chunks[c].registered)
+            continue;
+        (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.base + (c << ZA_CHUNK_SHIFT),
+                                     ZA_CHUNK_SIZE);
+        (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT),
+                                     ZA_CHUNK_SIZE);
+    }
+    (void)za_os->uffd_unregister(za_pg.uffd, (void *)za_pg_bell(), za_pg_page_size());
+}
+
+/*
+ * A child without an inherited userfaultfd: everything registered once is registered with its own.
+ */
+int za_place_register_again(int fd)
+{
+    int bell = register_bell(fd);
+    if (bell < 0)
+        return bell;
+    for (size_t c = 0; c < za_pg.records_ready; c++) {
+        int r = za_pg.chunks[c].registered ? register_both(fd, c) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Is there a page, be it swapped out? mincore cannot tell that from a hole, but needs no /proc. */
+bool za_place_exists(size_t page, bool in_mirror)
+{
+    unsigned char there = 0;
+    uint64_t word;
+    char *at = in_mirror ? za_pg_mirror(page) : za_pg_heap(page);
+    if (za_os->pagemap(at, 1, &word) == 1)
+        return (word & (ZA_PM_PRESENT | ZA_PM_SWAPPED)) != 0;
+    return za_os->present(at, 1, &there) == 0 && (there & 1);
+}

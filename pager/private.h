@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * private -- what the files of pager/ offer each other;
+ * each group is documented where it is defined.
+ */
+#ifndef ZA_PAGER_PRIVATE_H
+#define ZA_PAGER_PRIVATE_H
+
+#include "pager/state.h"
+
+/* place.c: records and registration */
+bool za_place_reserve(void);
+bool za_place_records(size_t nchunks);
+bool za_place_register(size_t chunk);
+int za_place_register_again(int fd);
+void za_place_unregister_all(void);
+bool za_place_exists(size_t page, bool in_mirror);
+
+/* back.c: from the mirror to the heap; `again` is what the caller does about EAGAIN */
+bool za_back_copy(size_t page, bool keep, void (*again)(void));
+int za_back_move(size_t page, void (*again)(void));
+void za_back_run(size_t page, size_t n, void (*again)(void));
+
+/* probe.c, pack.c, drop.c, relocate.c: steps of W */
+size_t za_probe_unit(size_t unit);
+bool za_pack_unit(size_t unit);
+void za_scrub_begin(void);
+size_t za_scrub(size_t page, char *copy);
+void za_purge_mirror(size_t first, size_t n);
+int za_drop_range(uintptr_t addr, size_t len);
+int za_relocate_range(uintptr_t from, uintptr_t to, size_t len);
+
+/* pin.c: units that stay; steps of W */
+bool za_pin_holds(size_t unit);
+int za_pin_range(uintptr_t addr, size_t len, enum za_pin why);
+int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
+int za_keep_begin(void);
+int za_keep_end(void);
+
+/* plan.c: when which unit is looked at */
+enum za_plan_end { ZA_PLAN_DONE, ZA_PLAN_THROTTLED, ZA_PLAN_CALLED };
+enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next);
+void za_plan_everything(bool polite);
+void za_plan_dense(bool polite);
+void za_plan_rested(size_t first_page, size_t npages);
+
+/* fault.c */
+void za_fault_main(void *arg);
+void za_fault_loop(bool child);
+void za_fault_ring(void);
+void za_fault_quiesce(void);
+
+/* fill.c: F's way from the blob to the heap, and to a bare child */
+size_t za_fill_stored(size_t page, void (*again)(void));
+void za_fill_window(size_t page, void (*again)(void));
+void za_fill_child_page(int fd, size_t page, void (*again)(void));
+void za_fill_child(int fd, void (*again)(void));
+
+/* heir.c: F and a child on its way to a fault thread of its own */
+void za_heir_announced(int fd);
+bool za_heir_waits(int fds[2]);
+bool za_heir_serve(void);
+void za_heir_forget(void);
+
+/* worker.c */
+void za_worker_start(void);
+void za_worker_main(void *arg);
+
+/* mail.c: requests of program threads to W */
+enum za_mail_op {
+    ZA_MAIL_NONE,
+    ZA_MAIL_DISCARD,
+    ZA_MAIL_RELOCATE,
+    ZA_MAIL_EVICT,
+    ZA_MAIL_DENSE,
+    ZA_MAIL_THAW,
+    ZA_MAIL_STATS,
+    ZA_MAIL_PIN,
+    ZA_MAIL_UNPIN,
+    ZA_MAIL_KEEP_BEGIN,
+    ZA_MAIL_KEEP_END,
+    ZA_MAIL_PARK
+};
+int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
+#define ZA_MAIL_WITHDRAWN 1            /* of za_mail_park: nothing is out, and nothing registered */
+int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
+bool za_mail_waiting(void);            /* W: somebody wants something */
+void za_mail_release(void);            /* W may go on: the fork is over */
+bool za_mail_hold(void);               /* keep requests out for a moment, if nobody has one */
+void za_mail_let_go(void);
+void za_mail_unpark(void);
+void za_mail_child(void);
+void za_mail_bare(void);
+void za_mail_serve(void);                /* W */
+void za_mail_nudge(void);                /* F: wake W for a turn */
+void za_mail_sleep(uint64_t timeout_ns); /* W */
+
+/* reconcile.c */
+void za_reconcile(void);
+
+/* fork.c */
+enum za_fork_way { ZA_FORK_NOTHING, ZA_FORK_HAND_OVER, ZA_FORK_REOPEN, ZA_FORK_FILL, ZA_FORK_THAW };
+
+void za_fork_found_bare(void);
+
+/* pager.c */
+bool za_pager_start(void);
+bool za_pg_is_ours(void);
+
+/* footprint.c */
+void za_footprint(void);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reconcile -- after a fork: pages that were restored while
+ * no record could change get their records put right.
+ *
+ * A page present at its heap address is the program's, whatever its record says (page.h I1, I8). F
+ * may be at work meanwhile: every change is a compare-and-swap from what was read, and F never
+ * works on a page that is present, except as a neighbour, which it then finds present too.
+ *
+ * Locks: none (W only).  May sleep: mmap_lock.  Allocates: nothing.
+ */
+#include <string.h>
+
+#include "base/stat.h"
+#include "pager/private.h"
+
+static void put_right(size_t page)
+{
+    uint64_t *rec = &za_pg.pages[page];
+    za_page r = za_page_get(rec);
+    if (za_page_state(r) == ZA_PAGE_STORED && za_page_swap(rec, r, ZA_PAGE_KERNEL)) {
+        za_store_release(za_pg.store, za_page_blob(r), 1);
+        za_stat_add(ZA_STAT_PG_STORED, -1);
+        za_stat_add(ZA_STAT_PG_RECONCILED, 1);
+    } else if (r == ZA_PAGE_LIMBO && za_page_swap(rec, r, ZA_PAGE_KERNEL)) {
+        (void)za_os->purge(za_pg_mirror(page), za_pg_page_size());
+        za_stat_add(ZA_STAT_PG_LIMBO, -1);
+        za_stat_add(ZA_STAT_PG_RECONCILED, 1);
+    }
+}
+
+#define BATCH 512u
+#define SOMEWHERE (ZA_PM_PRESENT | ZA_PM_SWAPPED)
+
+/*
+ * The kernel's own words where /proc can be read:
+ * a page that was written and swapped out is the program's too.
+ */
+static void look(size_t first, uint64_t words[BATCH])
+{
+    unsigned char there[BATCH];
+    if (za_os->pagemap(za_pg_heap(first), BATCH, words) == (int)BATCH)
+        return;
+    if (za_os->present(za_pg_heap(first), BATCH, there) < 0)
+        memset(there, 0, sizeof(there));
+    for (unsigned i = 0; i < BATCH; i++)
+        words[i] = there[i] & 1 ? ZA_PM_PRESENT : 0;
+}
+
+static void reconcile_batch(size_t first)
+{
+    uint64_t words[BATCH];
+    look(first, words);
+    for (unsigned i = 0; i < BATCH; i++)
+        if ((words[i] & SOMEWHERE) && za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL)
+            put_right(first + i);
+    za_purge_mirror(first, BATCH);
+}
+
+void za_reconcile(void)
+{
+    size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift;
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += BATCH)
+            reconcile_batch(c * per_chunk + i);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relocate -- a block's contents move to another address without being copied or brought back.
+ *
+ * Resident pages move by UFFDIO_MOVE, stored ones by their record alone.
+ * The block's only user waits in realloc.
+ *
+ * I1  The records of `to` are W's (MOVING) until each has its content: nobody fills them with zeros
+ *     meanwhile.
+ * I2  Afterwards `from` is all holes, and each page of `to` has what the page of `from` had.
+ *
+ * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: nothing.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/stat.h"
+#include "pager/private.h"
+
+#define TRIES 1000u
+#define RUN_MAX 512u
+
+static bool register_range(size_t first, size_t n)
+{
+    for (size_t c = za_pg_chunk_of_page(first); c <= za_pg_chunk_of_page(first + n - 1); c++)
+        if (c >= za_pg.records_ready || !za_place_register(c))
+            return false;
+    return true;
+}
+
+static void wait_a_moment(void)
+{
+    za_os->relax();
+}
+
+/*
+ * A page MOVE refuses (shared after a fork, pinned) is copied;
+ * nothing of the block may stay behind.
+ */
+static int copy_over(size_t to, char *from)
+{
+    size_t size = za_pg_page_size();
+    int64_t r = -EAGAIN;
+    for (unsigned i = 0; i < TRIES && r <= 0; i++)
+        r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(to), from, size, true);
+    if (r <= 0)
+        return -EIO;
+    if (za_os->purge(from, size) < 0)
+        memset(from, 0,
+               size); /* locked memory cannot be given back; it is resident, so W need not wait */
+    return 0;
+}
+
+/* One page that is at its heap address, or a hole. */
+static int carry(size_t to, char *from)
+{
+    size_t size = za_pg_page_size();
+    int64_t r = -EAGAIN;
+    for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
+        r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), from, size, true);
+        if (r == -EEXIST && za_os->purge(za_pg_heap(to), size) == 0)
+            r = -EAGAIN;
+    }
+    if (r > 0 || r == -ENOENT)
+        return 0;
+    return copy_over(to, from);
+}
+
+/*
+ * Puts a page of `to` from MOVING to its new state;
+ * F may be looking at it because of an old message.
+ */
+static void install(size_t to, za_page r)
+{
+    while (!za_page_swap(&za_pg.pages[to], ZA_PAGE_MOVING, r))
+        za_os->relax();
+}
+
+/* A page in limbo goes to its heap address first, by MOVE or by copying; F may be faster. */
+static void out_of_limbo(size_t page)
+{
+    uint64_t *rec = &za_pg.pages[page];
+    if (!za_page_swap(rec, ZA_PAGE_LIMBO, ZA_PAGE_RETURNING))
+        return;
+    za_stat_add(ZA_STAT_PG_LIMBO, -1);
+    bool copied = za_back_move(page, wait_a_moment) < 0 && za_back_copy(page, true, wait_a_moment);
+    while (!za_page_swap(rec, ZA_PAGE_RETURNING, ZA_PAGE_KERNEL) &&
+           za_page_get(rec) != ZA_PAGE_KERNEL)
+        za_os->relax();
+    if (copied)
+        (void)za_os->purge(za_pg_mirror(page), za_pg_page_size());
+}
+
+/* False: not yet, look again. */
+static bool try_page(size_t from, size_t to, int *err)
+{
+    uint64_t *rec = &za_pg.pages[from];
+    za_page r = za_page_get(rec);
+    if (r == ZA_PAGE_KERNEL) {
+        *err = carry(to, za_pg_heap(from));
+        install(to, ZA_PAGE_KERNEL);
+        return true;
+    }
+    if (r == ZA_PAGE_LIMBO)
+        out_of_limbo(from);
+    if (za_page_state(r) != ZA_PAGE_STORED || !za_page_swap(rec, r, ZA_PAGE_KERNEL))
+        return false;
+    install(to, r);
+    za_stat_add(ZA_STAT_PG_MOVED, 1);
+    return true;
+}
+
+/* `to` is W's from here on, and empty. */
+static int take_place(size_t t, size_t n)
+{
+    int r = za_drop_range((uintptr_t)za_pg_heap(t), n << za_pg.page_shift);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        while (!za_page_swap(&za_pg.pages[t + i], ZA_PAGE_KERNEL, ZA_PAGE_MOVING))
+            za_os->relax();
+    if (r < 0)
+        return r;
+    r = za_os->purge(za_pg_heap(t), n << za_pg.page_shift);
+    for (size_t i = 0; r < 0 && i < n; i++)
+        install(t + i, ZA_PAGE_KERNEL); /* locked in between: not ours after all */
+    return r;
+}
+
+/*
+ * The resident pages at the head of a block, in one move as far as it goes;
+ * returns how many are done.
+ */
+static size_t carry_run(size_t from, size_t to, size_t n)
+{
+    size_t run = 0;
+    while (run < n && run < RUN_MAX && za_page_get(&za_pg.pages[from + run]) == ZA_PAGE_KERNEL)
+        run++;
+    if (run < 2)
+        return 0;
+    int64_t r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), za_pg_heap(from),
+                                 run << za_pg.page_shift, true);
+    size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : 0;
+    for (size_t i = 0; i < done; i++)
+        install(to + i, ZA_PAGE_KERNEL);
+    return done;
+}
+
+static void carry_page(size_t from, size_t to)
+{
+    int err = 0;
+    while (!try_page(from, to, &err))
+        za_os->relax();
+    if (err < 0)
+        za_fatal(
+            "realloc: the kernel neither moves nor copies a page of the block; stopping before "
+            "its contents are lost");
+}
+
+int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
+{
+    size_t f = za_pg_page_of(from), t = za_pg_page_of(to), n = len >> za_pg.page_shift;
+    if (!za_pg_active() || n == 0 || !register_range(f, n) || !register_range(t, n) ||
+        take_place(t, n) < 0)
+        return -ENOSYS;
+    for (size_t i = 0; i < n;) {
+        size_t done = carry_run(f + i, t + i, n - i);
+        if (!done) {
+            carry_page(f + i, t + i);
+            done = 1;
+        }
+        i += done;
+    }
+    za_plan_rested(f, n);
+    za_plan_rested(t, n);
+    return 0;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker -- the background thread: a turn, a sleep, a turn.
+ *
+ * A turn answers requests, gives freed memory back, takes cold pages out within the CPU budget, and
+ * keeps the store tidy. It decides once, at its start, which back-end this process has, and says
+ * why if none.
+ *
+ * Settled, it sleeps a second at a time and does nothing worth measuring.
+ *
+ * Locks: none of its own.  May sleep: yes.  May fault: in pack, on the mirror.
+ * Allocates: arrays, store.
+ */
+#include <errno.h>
+
+#include "base/conf.h"
+#include "base/stat.h"
+#include "pager/dense.h"
+#include "pager/private.h"
+
+#define SLEEP_MAX_NS ZA_NS_PER_S
+#define SLEEP_MIN_NS (2 * ZA_NS_PER_MS)
+#define THROTTLE_WANT_NS ((int64_t)(5 * ZA_NS_PER_MS))
+#define TORTURE_DENSE 8u           /* turns of torture to each that packs densely */
+#define COMPACT_BYTES (2 * ZA_MIB) /* a millisecond of copying */
+
+static uint64_t decay_due;
+
+static const char *open_backend(void)
+{
+    if (!za_conf.compress)
+        return "compress:false";
+    if (za_conf.backend == ZA_BACKEND_NONE)
+        return "backend:none";
+    if (!za_pg.pages && !za_place_reserve())
+        return "no address space for the mirror and the page records";
+    int fd = za_os->uffd_open(&za_pg.caps);
+    if (fd < 0)
+        return fd == -EPERM || fd == -EACCES
+                   ? "userfaultfd with kernel faults is not allowed here; `zalloc doctor` says how to allow it"
+                   : "this kernel has no userfaultfd";
+    za_pg.uffd = fd;
+    if (!za_pg.caps.move && za_conf.backend != ZA_BACKEND_MOVE)
+        return "this kernel has no UFFDIO_MOVE without known bugs (6.12.37, 6.16 or later)";
+    return NULL;
+}
+
+static void *store_map(size_t len)
+{
+    void *p;
+    return za_os->map(&p, len) < 0 ? NULL : p;
+}
+
+static void store_unmap(void *p, size_t len)
+{
+    (void)za_os->unmap(p, len);
+}
+
+static bool open_store(void)
+{
+    static const struct za_store_ops ops = {store_map, store_unmap};
+    if (!za_pg.store)
+        za_pg.store = za_store_new(&ops);
+    return za_pg.store != NULL;
+}
+
+static void choose_backend(void)
+{
+    const char *why = "no descriptor table of its own for the worker (close_range refused)";
+    if (za_os->private_files() == 0)
+        why = open_backend();
+    if (!why && !open_store())
+        why = "no memory for the blob store";
+    if (!why && za_os->thread_start(za_fault_main, NULL, "zalloc-fault", true) < 0)
+        why = "the fault thread could not be started";
+    za_os->drop_privileges();
+    if (why && za_pg.uffd >= 0) {
+        /* Nobody would read it: a fork would wait for ever to be announced. Closing unregisters. */
+        (void)za_os->close(za_pg.uffd);
+        za_pg.uffd = -1;
+    }
+    __atomic_store_n(&za_pg.why_none, why, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.backend, why ? "none" : "move", __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_RELEASE);
+}
+
+static void begin_life(void)
+{
+    __atomic_store_n(&za_pg.worker_tid, za_os->tid(), __ATOMIC_RELEASE);
+    za_os->be_modest();
+    if (!za_pg.epoch)
+        za_pg.epoch = za_os->now();
+    za_budget_start(&za_pg.budget, za_os->now(), za_os->thread_cpu());
+    decay_due = 0;
+}
+
+static uint64_t until(uint64_t due, uint64_t now)
+{
+    return due > now ? due - now : 0;
+}
+
+static uint64_t give_back(uint64_t now)
+{
+    if (now >= decay_due)
+        decay_due = za_pg.owner->decay(now);
+    return until(decay_due, now);
+}
+
+/*
+ * Frees what died in the store, squeezes it, and works on the dictionary;
+ * true: there is more to do.
+ */
+static bool tidy_store(void)
+{
+    za_store_reclaim(za_pg.store);
+    za_dense_sweep();
+    bool more = za_dense_turn();
+    return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
+}
+
+/*
+ * Sleep after a plan that reached `next`:
+ * until the next unit is due, or until there is credit again.
+ */
+static uint64_t plan_sleep(enum za_plan_end end, uint32_t next, uint64_t now)
+{
+    uint64_t percent = __atomic_load_n(&za_conf.cpu_limit, __ATOMIC_RELAXED);
+    if (end == ZA_PLAN_THROTTLED)
+        return za_max(SLEEP_MIN_NS, za_budget_wait(&za_pg.budget, THROTTLE_WANT_NS, percent));
+    if (end == ZA_PLAN_CALLED)
+        return 0;
+    if (next == ZA_TICK_NEVER)
+        return SLEEP_MAX_NS;
+    return until(za_pg.epoch + (uint64_t)next * ZA_TICK_NS, now);
+}
+
+/* One turn; returns the nanoseconds until the next is wanted. */
+static uint64_t turn(uint64_t now)
+{
+    uint64_t sleep = za_min(SLEEP_MAX_NS, give_back(now));
+    za_stat_add(ZA_STAT_PG_TURNS, 1);
+    if (!za_pg_active())
+        return sleep;
+    if (__atomic_exchange_n(&za_pg.must_reconcile, 0, __ATOMIC_ACQ_REL))
+        za_reconcile();
+    if (za_conf.torture) {
+        (void)tidy_store();
+        za_plan_everything(true);
+        if (za_stat_get(ZA_STAT_PG_TURNS) % TORTURE_DENSE == 0)
+            za_plan_dense(true);
+        return SLEEP_MIN_NS;
+    }
+    bool untidy = tidy_store();
+    uint32_t next = ZA_TICK_NEVER;
+    enum za_plan_end end = za_plan_turn(now, &next);
+    if (untidy)
+        end = ZA_PLAN_THROTTLED;
+    return za_min(sleep, plan_sleep(end, next, now));
+}
+
+static void live(void)
+{
+    for (;;) {
+        za_mail_serve();
+        uint64_t sleep = turn(za_os->now());
+        za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
+        za_mail_sleep(za_max(sleep, SLEEP_MIN_NS));
+    }
+}
+
+/*
+ * `first`: the process's first worker, which makes everything; else a child's, which finds it made.
+ */
+void za_worker_main(void *first)
+{
+    begin_life();
+    if (first)
+        choose_backend();
+    live();
+}
+
+/*
+ * In a process whose fault thread runs already (a child's):
+ * a worker that shares its descriptors. On F.
+ */
+void za_worker_start(void)
+{
+    if (za_os->thread_start(za_worker_main, NULL, "zalloc-worker", true) == 0)
+        __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory -- what the program does to heap memory by system calls of its own (D7).
+ *
+ * A stored or limbo page is not where such a call looks for it. Most calls need nothing of us: the
+ * kernel populates what it locks, through the fault thread, and refuses to move away what is
+ * locked, protected or keyed otherwise than the mirror. Interposed are those of which that is not
+ * enough:
+ *
+ *   madvise    DONTNEED, DONTNEED_LOCKED, FREE, GUARD_INSTALL: what is stored is dropped as well.
+ *              WIPEONFORK, DONTDUMP: the blobs would reach the child or the dump, so the pages come
+ *              back and stay, until KEEPONFORK, DODUMP.  GUARD_INSTALL marks for
+ *              ever: the fault thread fills runs of fresh pages, which would remove a guard.
+ *   mprotect, pkey_mprotect, mlock2(MLOCK_ONFAULT)   the pages come back first: later nobody could
+ *              bring them to memory that may not be touched, and on-fault locking would lock none.
+ *   mlockall   everything comes back and stays; the mirror, which is no memory of the program's, is
+ *              closed before and unlocked afterwards.
+ *   munmap     the addresses are the allocator's and never become anybody else's: the range is
+ *              emptied and loses its protection, locks and marks, but stays mapped. Where glibc's
+ *              malloc would leave a hole to die in, zeros are read.
+ *   mremap     takes the pages away and leaves an empty range behind, for the same reason.
+ *   mmap       with MAP_FIXED over heap memory, and mremap to it: that mapping is left alone for
+ *              ever.
+ *
+ * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is mlock (populates
+ * before it returns), munlock, mbind (moves only what is present; restored pages are placed by the
+ * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
+ * system calls of its own are not seen.
+ *
+ * I1  A range outside the heap costs one comparison, and the call is the kernel's own.
+ * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
+ * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
+ *
+ * Locks: none.  May sleep: on the worker.  May fault: no.  Allocates: nothing.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+
+#include "alloc/space.h"
+#include "os/os.h"
+#include "os/sys.h"
+#include "pager/pager.h"
+#include "preload/export.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#define MADV_KEEPONFORK 19
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#define GUARD_INSTALL 102
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1u
+#endif
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+
+struct range {
+    uintptr_t addr;
+    size_t len;
+};
+
+/* For calls that return 0 or an address. */
+static long result(long r)
+{
+    if ((unsigned long)r <= -4096ul)
+        return r;
+    errno = (int)-r;
+    return -1;
+}
+
+ZA_INLINE bool touches_heap(const void *p, size_t len)
+{
+    uintptr_t a = (uintptr_t)p;
+    return a < za_heap_base + za_space_used() && len > za_heap_base - za_min(a, za_heap_base);
+}
+
+/* The pages of a range that are the heap's; only for one that touches it. */
+static struct range in_heap(const void *p, size_t len)
+{
+    size_t page = za_os->page_size;
+    uintptr_t from = za_align_down((uintptr_t)p, page), end = za_heap_base + za_space_used();
+    uintptr_t to = len > end - from ? end : za_align_up((uintptr_t)p + len, page);
+    from = za_max(from, za_heap_base);
+    return (struct range){from, za_min(to, end) - from};
+}
+
+static bool pin(const struct range *r, enum za_pin why)
+{
+    return za_pager_pin(r->addr, r->len, why) == 0;
+}
+
+static void unpin(const struct range *r, enum za_pin why)
+{
+    za_pager_unpin(r->addr, r->len, why);
+}
+
+/* ---- madvise ------------------------------------------------------------------------------------
+ */
+
+/* Live objects stay live: this is about their contents alone. */
+static long advise_empty(void *p, size_t len, int advice)
+{
+    const struct range r = in_heap(p, len);
+    long rc = za_sys3(SYS_madvise, p, len, advice);
+    if (rc == 0) {
+        (void)za_pager_discard(r.addr, r.len);
+        if (advice == GUARD_INSTALL)
+            (void)pin(&r, ZA_PIN_FOREIGN);
+    }
+    return rc;
+}
+
+static long advise_keep(void *p, size_t len, int advice, enum za_pin why)
+{
+    const struct range r = in_heap(p, len);
+    bool pinned = pin(&r, why);
+    long rc = za_sys3(SYS_madvise, p, len, advice);
+    if (rc < 0 && pinned)
+        unpin(&r, why);
+    return rc;
+}
+
+static long advise_release(void *p, size_t len, int advice, enum za_pin why)
+{
+    const struct range r = in_heap(p, len);
+    long rc = za_sys3(SYS_madvise, p, len, advice);
+    if (rc == 0)
+        unpin(&r, why);
+    return rc;
+}
+
+static long advise_heap(void *p, size_t len, int advice)
+{
+    switch (advice) {
+    case MADV_DONTNEED:
+    case MADV_DONTNEED_LOCKED:
+    case MADV_FREE:
+    case GUARD_INSTALL: return advise_empty(p, len, advice);
+    case MADV_WIPEONFORK: return advise_keep(p, len, advice, ZA_PIN_WIPE);
+    case MADV_KEEPONFORK: return advise_release(p, len, advice, ZA_PIN_WIPE);
+    case MADV_DONTDUMP: return advise_keep(p, len, advice, ZA_PIN_DUMP);
+    case MADV_DODUMP: return advise_release(p, len, advice, ZA_PIN_DUMP);
+    default: return za_sys3(SYS_madvise, p, len, advice);
+    }
+}
+
+ZA_EXPORT int madvise(void *p, size_t len, int advice)
+{
+    if (ZA_LIKELY(!touches_heap(p, len)))
+        return (int)result(za_sys3(SYS_madvise, p, len, advice));
+    return (int)result(advise_heap(p, len, advice));
+}
+
+/* ---- protection and locks -----------------------------------------------------------------------
+ */
+
+/* A system call on (p, len) before which everything comes back; `arg`s follow the length. */
+static long call_resident(long nr, void *p, size_t len, long arg, long arg2)
+{
+    const struct range r = in_heap(p, len);
+    bool pinned = pin(&r, ZA_PIN_CALL);
+    long rc = za_sys4(nr, p, len, arg, arg2);
+    if (pinned)
+        unpin(&r, ZA_PIN_CALL);
+    return rc;
+}
+
+ZA_EXPORT int mprotect(void *p, size_t len, int prot)
+{
+    if (ZA_LIKELY(prot == READ_WRITE || !touches_heap(p, len)))
+        return (int)result(za_sys3(SYS_mprotect, p, len, prot));
+    return (int)result(call_resident(SYS_mprotect, p, len, prot, 0));
+}
+
+ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
+{
+    if (key == -1)
+        return mprotect(p, len, prot);
+    if (ZA_LIKELY(!touches_heap(p, len)))
+        return (int)result(za_sys4(SYS_pkey_mprotect, p, len, prot, key));
+    return (int)result(call_resident(SYS_pkey_mprotect, p, len, prot, key));
+}
+
+ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
+{
+    if (!(flags & MLOCK_ONFAULT) || !touches_heap(p, len))
+        return (int)result(za_sys3(SYS_mlock2, p, len, flags));
+    return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
+}
+
+/* The mirror is ours, and so is the part of the heap that is not in use yet, but that will be. */
+static void put_locks_right(int flags)
+{
+    size_t len, used = za_space_used();
+    uintptr_t mirror = za_pager_mirror(&len);
+    if (mirror)
+        (void)za_sys2(SYS_munlock, mirror, len);
+    if ((flags & MCL_FUTURE) && za_heap_size > used)
+        (void)za_sys2(SYS_mlock, za_heap_base + used, za_heap_size - used);
+}
+
+ZA_EXPORT int mlockall(int flags)
+{
+    za_pager_keep_begin();
+    long rc = za_sys1(SYS_mlockall, flags);
+    if (rc == 0)
+        put_locks_right(flags);
+    else
+        za_pager_keep_end();
+    return (int)result(rc);
+}
+
+ZA_EXPORT int munlockall(void)
+{
+    long rc = za_sys0(SYS_munlockall);
+    if (rc == 0)
+        za_pager_keep_end();
+    return (int)result(rc);
+}
+
+/* ---- mappings -----------------------------------------------------------------------------------
+ */
+
+static bool page_aligned(uintptr_t a)
+{
+    return a % za_os->page_size == 0;
+}
+
+/* As fresh as the allocator made it. */
+static void make_fresh(const struct range *r)
+{
+    (void)za_sys3(SYS_mprotect, r->addr, r->len, READ_WRITE);
+    (void)za_sys2(SYS_munlock, r->addr, r->len);
+    (void)za_sys3(SYS_madvise, r->addr, r->len, MADV_DOFORK);
+    (void)za_sys3(SYS_madvise, r->addr, r->len, MADV_KEEPONFORK);
+    (void)za_sys3(SYS_madvise, r->addr, r->len, MADV_DODUMP);
+    (void)za_pager_discard(r->addr, r->len);
+    unpin(r, ZA_PIN_WIPE);
+    unpin(r, ZA_PIN_DUMP);
+}
+
+static long unmap_some(uintptr_t from, uintptr_t to)
+{
+    return to > from ? za_sys2(SYS_munmap, from, to - from) : 0;
+}
+
+static long unmap_heap(uintptr_t p, size_t len)
+{
+    if (!page_aligned(p))
+        return -EINVAL;
+    const struct range r = in_heap((void *)p, len);
+    make_fresh(&r);
+    long before = unmap_some(p, r.addr);
+    long behind = unmap_some(r.addr + r.len, p + za_align_up(len, za_os->page_size));
+    return before < 0 ? before : behind;
+}
+
+ZA_EXPORT int munmap(void *p, size_t len)
+{
+    if (ZA_LIKELY(!touches_heap(p, len)))
+        return (int)result(za_sys2(SYS_munmap, p, len));
+    return (int)result(unmap_heap((uintptr_t)p, len));
+}
+
+static void give_up_place(const void *p, size_t len)
+{
+    if (!touches_heap(p, len))
+        return;
+    const struct range r = in_heap(p, len);
+    (void)pin(&r, ZA_PIN_FOREIGN);
+}
+
+ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
+        give_up_place(p, len);
+    return (void *)result(za_sys6(SYS_mmap, (long)p, (long)len, prot, flags, fd, (long)offset));
+}
+
+ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int fd, off_t offset);
+
+/* What mremap was asked for, lengths in whole pages. */
+struct move {
+    struct range from;
+    size_t len;
+    int flags;
+    void *to;
+};
+
+/* The first pages go to a mapping of their own; their old place stays, registered and empty. */
+static long carry_off(const struct move *m)
+{
+    int fixed = m->flags & MREMAP_FIXED ? MAP_FIXED : 0;
+    long to = za_sys6(SYS_mmap, (long)m->to, (long)m->len, READ_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+    if ((unsigned long)to > -4096ul)
+        return to;
+    bool pinned = pin(&m->from, ZA_PIN_CALL);
+    int rc = za_os->remap((void *)m->from.addr, (void *)to, za_min(m->len, m->from.len));
+    if (pinned)
+        unpin(&m->from, ZA_PIN_CALL);
+    if (rc < 0) {
+        (void)za_sys2(SYS_munmap, to, m->len);
+        return rc;
+    }
+    make_fresh(&m->from);
+    return to;
+}
+
+static bool overlap(const struct move *m)
+{
+    uintptr_t to = (uintptr_t)m->to;
+    return to < m->from.addr + m->from.len && m->from.addr < to + m->len;
+}
+
+static long remap_heap(const struct move *m)
+{
+    bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
+    if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 ||
+        (elsewhere && !(m->flags & MREMAP_MAYMOVE)) || ((m->flags & MREMAP_FIXED) && overlap(m)))
+        return -EINVAL;
+    if (m->from.addr < za_heap_base || m->from.len > za_heap_base + za_space_used() - m->from.addr)
+        return -EFAULT;
+    if (!elsewhere && m->len <= m->from.len) {
+        const struct range tail = {m->from.addr + m->len, m->from.len - m->len};
+        if (tail.len)
+            make_fresh(&tail);
+        return (long)m->from.addr;
+    }
+    return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
+}
+
+ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
+{
+    void *to = NULL;
+    if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
+        va_list args;
+        va_start(args, flags);
+        to = va_arg(args, void *);
+        va_end(args);
+    }
+    if (flags & MREMAP_FIXED)
+        give_up_place(to, len);
+    if (ZA_LIKELY(!touches_heap(p, old_len)))
+        return (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
+    size_t page = za_os->page_size;
+    const struct move m = {
+        {(uintptr_t)p, za_align_up(old_len, page)}, za_align_up(len, page), flags, to};
+    return (void *)result(remap_heap(&m));
+}

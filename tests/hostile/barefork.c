@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * barefork -- children made without any handler: _Fork, clone, vfork, while memory is on the move.
+ *
+ * _Fork is not interposed.  It may be called from a signal handler that interrupted anything of
+ * ours, and in a static program libc's own fork calls it; and what it needs the fault thread does
+ * for raw clone(2) as well, which cannot be interposed.  So the child's memory must be right
+ * without help: every child checks all of it, while the parent's other threads keep pages coming
+ * and going.
+ */
+#include "hostile.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+
+#define NBLOCKS 48
+#define LEN (2 * UNIT)
+#define CHILDREN 25
+
+extern pid_t _Fork(void) __attribute__((weak));
+
+static char *blocks[NBLOCKS];
+static volatile bool stop;
+static volatile bool wrong;
+
+static bool all_right(void)
+{
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        if (!right(blocks[i], 0, LEN, i + 1))
+            return false;
+    return true;
+}
+
+static void *reader(void *arg)
+{
+    uint64_t at = (uintptr_t)arg;
+    while (!stop) {
+        at = at * 6364136223846793005u + 1442695040888963407u;
+        unsigned i = (unsigned)(at >> 33) % NBLOCKS;
+        if (!right(blocks[i], 0, LEN, i + 1))
+            wrong = true;
+    }
+    return NULL;
+}
+
+static void *evicter(void *arg)
+{
+    (void)arg;
+    while (!stop)
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    return NULL;
+}
+
+static pid_t by_fork(void)
+{
+    return _Fork ? _Fork() : fork();
+}
+
+static pid_t by_clone(void)
+{
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+/* Waits for the child; one that takes for ever is ended and counts as wrong. */
+static bool ends_well(pid_t pid)
+{
+    int status;
+    for (unsigned ms = 0; ms < 5000; ms++) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return status == 0;
+        sleep_ms(1);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return false;
+}
+
+static bool grandchildren(pid_t (*make)(void))
+{
+    pid_t pid = make();
+    if (pid == 0)
+        _exit(all_right() ? 0 : 1);
+    return pid > 0 && ends_well(pid) && all_right();
+}
+
+static bool children(pid_t (*make)(void), unsigned n, bool and_theirs)
+{
+    bool good = true;
+    for (unsigned i = 0; i < n && good; i++) {
+        pid_t pid = make();
+        if (pid == 0)
+            _exit(all_right() && (!and_theirs || grandchildren(make)) ? 0 : 1);
+        good = pid > 0 && ends_well(pid);
+    }
+    return good;
+}
+
+static pid_t (*make_in_handler)(void);
+static volatile pid_t made;
+
+static void handler(int sig)
+{
+    (void)sig;
+    pid_t pid = make_in_handler();
+    if (pid == 0)
+        _exit(all_right() ? 0 : 1);
+    made = pid;
+}
+
+/* A timer strikes anywhere, in our own code too. */
+static bool from_handlers(pid_t (*make)(void))
+{
+    bool good = true;
+    make_in_handler = make;
+    signal(SIGALRM, handler);
+    for (unsigned i = 0; i < 10 && good; i++) {
+        made = 0;
+        ualarm(3000, 0);
+        while (!made) {
+            void *p = malloc(300000);
+            memset(p, 1, 300000);
+            free(p);
+            if (i % 2)
+                (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        }
+        good = made > 0 && ends_well(made);
+    }
+    return good;
+}
+
+static bool lives_on(void *arg)
+{
+    (void)arg;
+    if (!all_right())
+        return false;
+    for (unsigned i = 0; i < 3; i++) {
+        char *p = block(16 * UNIT, 77);
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        if (!right(p, 0, 16 * UNIT, 77) || !all_right())
+            return false;
+        free(p);
+    }
+    return true;
+}
+
+/* Not asked for by any standard, but done: such a child goes on as a program. */
+static bool long_lives(pid_t (*make)(void))
+{
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    pid_t pid = make();
+    if (pid == 0)
+        _exit(lives_on(NULL) && in_child(lives_on, NULL) ? 0 : 1);
+    return pid > 0 && ends_well(pid);
+}
+
+static bool others(void)
+{
+    static char *args[] = {"true", NULL};
+    pid_t pid;
+    int status;
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    if (posix_spawnp(&pid, "true", NULL, NULL, args, args + 1) != 0 || waitpid(pid, &status, 0) < 0)
+        return false;
+    return status == 0 && system("exit 7") >> 8 == 7 && all_right();
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t t[3];
+    if (!begin(argc, argv))
+        return 77;
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        blocks[i] = block(LEN, i + 1);
+    point("goes cold", go_cold(blocks[0], LEN));
+    point("_Fork, alone", children(by_fork, 5, true));
+    point("clone, alone", children(by_clone, 5, true));
+    point("from signal handlers", from_handlers(by_fork));
+    point("a bare child that lives on", long_lives(by_fork));
+    point("posix_spawn and system", others());
+    for (uintptr_t i = 0; i < 2; i++)
+        pthread_create(&t[i], NULL, reader, (void *)(i + 1));
+    pthread_create(&t[2], NULL, evicter, NULL);
+    point("_Fork, amid traffic", children(by_fork, CHILDREN, false));
+    point("clone, amid traffic", children(by_clone, CHILDREN, false));
+    point("_Fork twice, amid traffic", children(by_fork, CHILDREN / 5, true));
+    stop = true;
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    point("the parent's own bytes", !wrong && all_right());
+    return end();
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc_tcache -- malloc and free through a thread's cache: a shadow model, misuse, memory given
+ * back, thread life.
+ */
+#include "alloc/tcache.h"
+
+#include <pthread.h>
+
+#include "alloc/central.h"
+#include "alloc/heap.h"
+#include "base/meta.h"
+#include "base/stat.h"
+#include "tests/unit/alloc_kit.h"
+
+#define BLOCKS 3000
+
+static struct {
+    unsigned char *p;
+    size_t size;
+    unsigned char cookie;
+} block[BLOCKS];
+
+static void *some_block(struct kit_random *r, size_t size)
+{
+    switch (kit_next(r) % 4) {
+    case 0: {
+        unsigned char *p = za_calloc(1, size);
+        CHECK(kit_zero(p, size));
+        return p;
+    }
+    case 1: {
+        size_t align = (size_t)1 << kit_next(r) % 19;
+        void *p = za_memalign(align, size);
+        CHECK_EQ((uintptr_t)p % align, 0);
+        return p;
+    }
+    default: return za_malloc(size);
+    }
+}
+
+static void step(struct kit_random *r)
+{
+    uint64_t k = kit_next(r) % BLOCKS;
+    if (block[k].p) {
+        CHECK(kit_signed(block[k].p, block[k].size, block[k].cookie));
+        za_free(block[k].p);
+        block[k].p = NULL;
+        return;
+    }
+    block[k].size = kit_size(r);
+    block[k].cookie = (unsigned char)kit_next(r);
+    block[k].p = some_block(r, block[k].size);
+    CHECK(block[k].p && za_usable(block[k].p) >= block[k].size);
+    CHECK(block[k].size <= 8 || (uintptr_t)block[k].p % 16 == 0);
+    kit_sign(block[k].p, block[k].size, block[k].cookie);
+}
+
+UNIT_TEST(random_blocks_keep_their_cookies)
+{
+    struct kit_random r = {777};
+    kit_start();
+    for (int i = 0; i < 120000; i++) {
+        step(&r);
+        if (i % 30000 == 0)
+            za_alloc_check();
+        if (i % 20000 == 19999)
+            (void)za_trim();
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        za_free(block[i].p);
+    (void)za_trim();
+    za_alloc_check();
+    za_alloc_stats();
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_ALLOCATED), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_ACTIVE), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_DIRTY), 0);
+}
+
+UNIT_TEST(size_zero_gives_distinct_blocks)
+{
+    kit_start();
+    void *a = za_malloc(0), *b = za_malloc(0);
+    CHECK(a && b && a != b);
+    CHECK_EQ(za_usable(a), za_good_size(0));
+    za_free(a);
+    za_free(b);
+}
+
+UNIT_TEST(used_counts_what_is_out)
+{
+    struct za_class_stats s;
+    void *p[1000];
+    kit_start();
+    for (int i = 0; i < 1000; i++)
+        p[i] = za_malloc(200);
+    CHECK(za_class_stats(za_class_of(200), &s));
+    CHECK(s.used >= 1000 && s.used <= 1000 + ZA_CLASS_DEPTH);
+    for (int i = 0; i < 1000; i++)
+        za_free(p[i]);
+    (void)za_trim();
+    CHECK(za_class_stats(za_class_of(200), &s));
+    CHECK_EQ(s.used, 0);
+    CHECK_EQ(s.spans, 0);
+    CHECK(!za_class_stats(0, &s));
+    CHECK(!za_class_stats(ZA_CLASS_LAST + 1, &s));
+}
+
+UNIT_TEST(nothing_is_left_after_decay)
+{
+    kit_start();
+    void **p = za_malloc(50000 * sizeof(void *));
+    for (int i = 0; i < 50000; i++)
+        memset(p[i] = za_malloc(1000), 1, 1000);
+    for (int i = 0; i < 50000; i++)
+        za_free(p[i]);
+    za_free(p);
+    za_thread_exit();
+    uint64_t now = za_os->now();
+    for (int i = 0; i < 3; i++)
+        za_alloc_decay(now += za_conf.dirty_decay_ms * ZA_NS_PER_MS);
+    za_alloc_stats();
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_ALLOCATED), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_DIRTY), 0);
+    za_alloc_check();
+}
+
+/* --- threads ------------------------------------------------------------- */
+
+static unsigned born;
+
+static void count_birth(void)
+{
+    __atomic_fetch_add(&born, 1, __ATOMIC_RELAXED);
+    za_free(za_malloc(24)); /* it may recurse */
+}
+
+static void *short_life(void *arg)
+{
+    void *p = za_malloc(24);
+    za_free(za_malloc(5000));
+    za_thread_exit();
+    void *late = za_malloc(100);
+    za_free(late);
+    za_free(p);
+    return arg;
+}
+
+static void run_threads(int n)
+{
+    for (int i = 0; i < n; i++) {
+        pthread_t t;
+        CHECK_EQ(pthread_create(&t, NULL, short_life, NULL), 0);
+        CHECK_EQ(pthread_join(t, NULL), 0);
+    }
+}
+
+UNIT_TEST(short_lived_threads_leave_nothing)
+{
+    kit_start();
+    za_thread_born = count_birth;
+    run_threads(50);
+    size_t meta = za_meta_mapped(), used = za_space_used();
+    run_threads(1000);
+    CHECK_EQ(za_meta_mapped(), meta);
+    CHECK_EQ(za_space_used(), used);
+    CHECK(born >= 1050);
+    za_alloc_stats();
+    CHECK(za_stat_get(ZA_STAT_THREADS) <= 1);
+    (void)za_trim();
+    za_alloc_stats();
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_ALLOCATED), 0);
+    za_alloc_check();
+}
+
+/* --- misuse -------------------------------------------------------------- */
+
+UNIT_TEST(small_double_free)
+{
+    kit_start();
+    kit_must_die(KIT_DOUBLE);
+    void *p = za_malloc(100);
+    za_free(p);
+    za_free(p);
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(double_free_found_at_home)
+{
+    kit_start();
+    kit_must_die(KIT_DOUBLE);
+    void *p = za_malloc(100), *q = za_malloc(100);
+    za_free(p);
+    za_free(q);
+    za_free(p);
+    (void)za_trim();
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(small_interior)
+{
+    kit_start();
+    kit_must_die(KIT_INTERIOR);
+    za_free((char *)za_malloc(100) + 16);
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(interior_of_a_span_of_several_units)
+{
+    kit_start();
+    kit_must_die(KIT_INTERIOR);
+    char *p = za_malloc(28 * ZA_KIB);
+    while (((uintptr_t)p - za_heap_base) % ZA_UNIT_SIZE + 28 * ZA_KIB <= ZA_UNIT_SIZE)
+        p = za_malloc(28 * ZA_KIB);
+    za_free((void *)za_align_up((uintptr_t)p, ZA_UNIT_SIZE));
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(large_double_free)
+{
+    kit_start();
+    kit_must_die(KIT_NOTHING);
+    void *p = za_malloc(1 << 20);
+    za_free(p);
+    za_free(p);
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(large_interior)
+{
+    kit_start();
+    kit_must_die(KIT_INTERIOR);
+    za_free((char *)za_malloc(1 << 20) + 200000);
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(reserved_but_never_used)
+{
+    kit_start();
+    kit_must_die(KIT_NOTHING);
+    (void)za_malloc(1);
+    za_free((void *)(za_heap_base + za_heap_size - 4096));
+    KIT_SURVIVED();
+}
+
+UNIT_TEST(realloc_of_an_interior_pointer)
+{
+    kit_start();
+    kit_must_die(KIT_INTERIOR);
+    (void)za_realloc((char *)za_malloc(1 << 20) + 4096, 10);
+    KIT_SURVIVED();
+}
+
+/* --- foreign ------------------------------------------------------------- */
+
+static void *foreign;
+
+static void take_foreign(void *p)
+{
+    foreign = p;
+}
+
+UNIT_TEST(foreign_pointers_go_their_way)
+{
+    int here;
+    kit_start();
+    za_free(&here); /* nobody asked: ignored */
+    za_free_foreign = take_foreign;
+    za_free(&here);
+    CHECK(foreign == &here);
+    CHECK(!za_owns(&here));
+    CHECK_EQ(za_usable(&here), 0);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * compress_compact -- what dies is given back: bounded waste, compaction within its budget, and
+ * the grace period of a reader.
+ */
+#define _GNU_SOURCE
+#include "tests/unit/compress_kit.h"
+
+/* ---- waste and metadata ---- */
+
+static void fill_store(struct model *m, uint64_t bytes)
+{
+    while (stats(m->s).live_bytes < bytes)
+        model_put(m);
+}
+
+static void release_share(struct model *m, unsigned percent)
+{
+    for (uint32_t i = m->n; i-- > 0;)
+        if (rnd(&m->r) % 100 < percent) {
+            za_store_release(m->s, m->blob[i].id, m->blob[i].refs);
+            model_forget(m, i);
+        }
+}
+
+static void settle(struct model *m)
+{
+    do
+        za_store_reclaim(m->s);
+    while (za_store_compact(m->s, SEGMENT) > 0);
+    for (int i = 0; i < 3; i++)
+        za_store_reclaim(m->s);
+}
+
+static void waste_is_bounded(struct model *m)
+{
+    struct za_store_stats st;
+
+    settle(m);
+    st = stats(m->s);
+    CHECK(st.mapped_bytes <= st.live_bytes * 107 / 100 + 2 * SEGMENT);
+    model_check(m);
+}
+
+UNIT_TEST(waste_is_bounded_after_random_frees)
+{
+    static const unsigned shares[] = {3, 10, 30, 50, 60, 90, 99};
+
+    for (unsigned i = 0; i < ZA_ARRAY_LEN(shares); i++) {
+        struct model m = model_new(1 << 16, 12000, 31337 + i);
+        fill_store(&m, 40 * SEGMENT);
+        release_share(&m, shares[i]);
+        waste_is_bounded(&m);
+        fill_store(&m, 60 * SEGMENT);
+        release_share(&m, shares[i]);
+        waste_is_bounded(&m);
+        model_free(&m);
+    }
+}
+
+/* Ids and segments are recycled: a long life at one size does not grow. */
+UNIT_TEST(churn_does_not_grow)
+{
+    struct model m = model_new(1 << 15, 12000, 5);
+
+    fill_store(&m, 16 * SEGMENT);
+    uint64_t ids = stats(m.s).table_bytes;
+    for (int i = 0; i < 100; i++) {
+        release_share(&m, 20);
+        fill_store(&m, 16 * SEGMENT);
+        za_store_reclaim(m.s);
+        za_store_compact(m.s, 8 * SEGMENT);
+    }
+    waste_is_bounded(&m);
+    CHECK(stats(m.s).table_bytes <= ids * 2);
+    model_free(&m);
+}
+
+UNIT_TEST(compaction_comes_to_rest)
+{
+    struct model m = model_new(1 << 15, ZA_BLOB_MAX_RAW, 6);
+
+    fill_store(&m, 30 * SEGMENT);
+    release_share(&m, 40);
+    settle(&m);
+    uint64_t moved = stats(m.s).compacted_bytes;
+    CHECK(moved <= 30 * SEGMENT);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(za_store_compact(m.s, SEGMENT), 0);
+        za_store_reclaim(m.s);
+    }
+    CHECK_EQ(stats(m.s).compacted_bytes, moved);
+    model_free(&m);
+}
+
+UNIT_TEST(compaction_keeps_its_budget)
+{
+    struct model m = model_new(1 << 15, 6000, 7);
+    size_t moved, total = 0;
+
+    fill_store(&m, 10 * SEGMENT);
+    release_share(&m, 50);
+    CHECK_EQ(za_store_compact(m.s, 0), 0);
+    do {
+        moved = za_store_compact(m.s, 20000);
+        CHECK(moved <= 20000);
+        total += moved;
+        za_store_reclaim(m.s);
+    } while (moved);
+    CHECK_EQ(total, stats(m.s).compacted_bytes);
+    waste_is_bounded(&m);
+    model_free(&m);
+}
+
+/* At most 16 bytes a stored page beyond the blob: 16 of entry and 16 of header for a group of up to
+ * 4 pages. */
+UNIT_TEST(metadata_is_bounded)
+{
+    struct model m = model_new(1 << 16, 6000, 8);
+
+    while (m.n < 50000)
+        model_put(&m);
+    CHECK(stats(m.s).table_bytes <= m.n * 16ull + 4ull * 4096);
+    model_free(&m);
+}
+
+UNIT_TEST(an_empty_store_gives_its_memory_back)
+{
+    struct model m = model_new(1 << 15, 6000, 9);
+
+    fill_store(&m, 20 * SEGMENT);
+    release_share(&m, 100);
+    CHECK_EQ(m.n, 0);
+    settle(&m);
+    CHECK(stats(m.s).mapped_bytes <= SEGMENT);
+    CHECK_EQ(stats(m.s).live_bytes, 0);
+    model_check(&m);
+    model_free(&m);
+}
+
+/* ---- the grace period ---- */
+
+UNIT_TEST(bytes_stay_while_a_reader_is_inside)
+{
+    struct model m = model_new(1 << 15, 6000, 10);
+    struct za_blob_view v;
+
+    fill_store(&m, 5 * SEGMENT); /* few enough that compaction does not wait for the reader */
+    struct shadow b = m.blob[0];
+    za_store_read_begin(m.s);
+    CHECK(za_store_get(m.s, b.id, &v));
+    const void *before = v.bytes;
+    m.blob[0] = m.blob[--m.n]; /* hide it from release_share */
+    release_share(&m, 60);
+    settle(&m);
+    CHECK(za_store_get(m.s, b.id, &v));
+    CHECK(v.bytes != before); /* compaction moved it */
+    for (int i = 0; i < 2000; i++)
+        model_put(&m);
+    content(b.key, buf, b.size);
+    CHECK(memcmp(before, buf, b.size) == 0);
+    CHECK(memcmp(v.bytes, buf, b.size) == 0);
+    za_store_read_end(m.s);
+    m.blob[m.n++] = b;
+    waste_is_bounded(&m);
+    model_free(&m);
+}
+
+UNIT_TEST(an_id_is_not_given_again_while_a_reader_is_inside)
+{
+    struct model m = model_new(16, 100, 11);
+
+    model_put(&m);
+    uint32_t id = m.blob[0].id;
+    za_store_read_begin(m.s);
+    za_store_release(m.s, id, m.blob[0].refs);
+    m.n = 0;
+    for (int i = 0; i < 5; i++) {
+        za_store_reclaim(m.s);
+        model_put(&m);
+        CHECK(m.blob[i].id != id);
+    }
+    za_store_read_end(m.s);
+    za_store_reclaim(m.s);
+    model_put(&m);
+    CHECK_EQ(m.blob[m.n - 1].id, id);
+    model_check(&m);
+    model_free(&m);
+}
+
+UNIT_TEST(a_reader_that_comes_back_does_not_hold_up_the_writer)
+{
+    struct model m = model_new(1 << 15, 6000, 12);
+
+    fill_store(&m, 10 * SEGMENT);
+    za_store_read_begin(m.s);
+    release_share(&m, 100);
+    za_store_reclaim(m.s);
+    CHECK(stats(m.s).mapped_bytes >= 10 * SEGMENT);
+    za_store_read_end(m.s);
+    za_store_read_begin(m.s); /* inside again, but not in the same section */
+    za_store_reclaim(m.s);
+    CHECK(stats(m.s).mapped_bytes <= 2 * SEGMENT);
+    za_store_read_end(m.s);
+    model_free(&m);
+}
+
+UNIT_TEST(the_child_forgets_the_parents_reader)
+{
+    struct model m = model_new(1 << 15, 6000, 13);
+
+    fill_store(&m, 10 * SEGMENT);
+    za_store_read_begin(m.s);
+    release_share(&m, 100);
+    za_store_reclaim(m.s);
+    za_store_child(m.s);
+    settle(&m);
+    CHECK(stats(m.s).mapped_bytes <= SEGMENT);
+    za_store_read_begin(m.s);
+    za_store_read_end(m.s);
+    za_store_child(m.s); /* nobody inside: nothing to forget */
+    za_store_read_begin(m.s);
+    za_store_read_end(m.s);
+    model_free(&m);
+}

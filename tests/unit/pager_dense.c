@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager_dense -- the second tier: what is packed again with a dictionary is smaller and comes back
+ * as it was, whoever reads, writes or forks meanwhile.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/conf.h"
+#include "pager/dense.h"
+#include "pager/pager.h"
+#include "tests/fake/region.h"
+#include "tests/unit/unit.h"
+
+#define USED (2 * ZA_CHUNK_SIZE)
+#define PAGES (USED / REGION_PAGE)
+#define PHRASE ((size_t)64)
+#define PHRASES ((size_t)64)
+#define PER_PAGE (REGION_PAGE / PHRASE)
+#define READERS 3u
+#define ROUNDS 3
+#define DYING 8u
+
+static char phrases[PHRASES][PHRASE];
+static uint32_t stamps[PAGES]; /* of the thread that owns the page */
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static const char *phrase(size_t page, uint32_t stamp, size_t i)
+{
+    return phrases[mix((uint64_t)stamp << 40 ^ page << 8 ^ i) % PHRASES];
+}
+
+/* Phrases in random order: little repeats in a cluster, everything in the heap. */
+static void fill(size_t page, uint32_t stamp)
+{
+    for (size_t i = 0; i < PER_PAGE; i++)
+        memcpy(region_at(page) + i * PHRASE, phrase(page, stamp, i), PHRASE);
+    stamps[page] = stamp;
+}
+
+static bool holds(size_t page)
+{
+    for (size_t i = 0; i < PER_PAGE; i++)
+        if (memcmp(region_at(page) + i * PHRASE, phrase(page, stamps[page], i), PHRASE) != 0)
+            return false;
+    return true;
+}
+
+static bool all_hold(void)
+{
+    for (size_t p = 0; p < PAGES; p++)
+        if (!holds(p))
+            return false;
+    return true;
+}
+
+static void start(void)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    for (size_t i = 0; i < sizeof(phrases); i++)
+        ((char *)phrases)[i] = (char)('a' + mix(i + 1) % 16); /* letters: random bytes stay out */
+    za_dense_least = ZA_MIB;
+    region_start(USED);
+    for (size_t p = 0; p < PAGES; p++)
+        fill(p, 1);
+}
+
+static uint64_t live_bytes(void)
+{
+    za_pager_stats();
+    return za_stat_get(ZA_STAT_ST_LIVE);
+}
+
+UNIT_TEST(packed_again_it_is_smaller_and_the_same)
+{
+    start();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    uint64_t fast = live_bytes();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK(live_bytes() < fast / 2);
+    CHECK(za_stat_get(ZA_STAT_PG_DENSE) >= PAGES);
+    CHECK(za_stat_get(ZA_STAT_ST_DICTS) > 0);
+    CHECK_EQ(region_present(0, PAGES), 0);
+    region_check();
+    CHECK(all_hold());
+    region_check();
+}
+
+UNIT_TEST(a_second_time_there_is_nothing_to_do)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint64_t once = za_stat_get(ZA_STAT_PG_DENSE);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), once);
+}
+
+static void some_pages_die(size_t page, uint64_t mask[REGION_GRANULES / 64])
+{
+    memset(mask, page % DYING ? 0xff : 0, REGION_GRANULES / 8);
+}
+
+UNIT_TEST(what_died_in_the_store_is_left_out)
+{
+    start();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    region_live(some_pages_die);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DEAD), PAGES / DYING);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), PAGES - PAGES / DYING);
+    region_check();
+    for (size_t p = 0; p < PAGES; p++)
+        CHECK(p % DYING ? holds(p) : region_zero(p, 1));
+}
+
+static uint32_t stop;
+
+/* Reads and writes pages of its own, those with p % READERS == its number. */
+static void *use(void *number)
+{
+    uint64_t x = (uintptr_t)number + 1;
+    while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+        x = mix(x + 0x9e3779b97f4a7c15u);
+        size_t p = x % (PAGES / READERS) * READERS + (uintptr_t)number;
+        CHECK(holds(p));
+        if (x >> 60 == 0)
+            fill(p, stamps[p] + 1);
+    }
+    return NULL;
+}
+
+UNIT_TEST(while_it_is_read_and_written)
+{
+    pthread_t t[READERS];
+    start();
+    for (uintptr_t i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, use, (void *)i), 0);
+    for (int round = 0; round < ROUNDS; round++)
+        CHECK_EQ(za_pager_dense_all(), 0);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_join(t[i], NULL), 0);
+    CHECK(all_hold());
+    region_check();
+}
+
+UNIT_TEST(a_child_reads_dense_blobs_too)
+{
+    int status;
+    if (region_forks_confuse())
+        UNIT_SKIP("ThreadSanitizer takes the threads that a child does not have for running ones");
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    int pid = region_fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        CHECK(all_hold());
+        for (size_t p = 0; p < PAGES / 2; p++)
+            fill(p, 7);
+        CHECK_EQ(za_pager_dense_all(), 0);
+        CHECK(all_hold());
+        exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK(all_hold());
+}
