@@ -54,6 +54,7 @@ int za_drop_range(uintptr_t addr, size_t len)
             if (za_pg_registered(first + i))
                 drop_page(first + i);
         za_plan_rested(first, n);
+        (void)za_unpin_range(addr, len, ZA_PIN_THREAD);
     }
     int r = za_os->purge((void *)addr, len);
     if (r == 0)

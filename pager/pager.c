@@ -142,8 +142,28 @@ static void start_now(void)
         za_os->relax();
 }
 
+/* True: there is no worker yet, and the one that may come will know of it. */
+static bool note_for_later(uintptr_t addr, size_t len)
+{
+    bool noted = false;
+    while (!noted && __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE) {
+        if (!za_mail_hold()) {
+            za_os->relax();
+            continue;
+        }
+        bool idle = __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE;
+        noted = idle && za_pin_note(addr, len);
+        za_mail_let_go();
+        if (idle && !noted)
+            break;
+    }
+    return noted;
+}
+
 int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
 {
+    if (why == ZA_PIN_THREAD && za_pg_is_ours() && note_for_later(addr, len))
+        return 0;
     if (why != ZA_PIN_CALL && za_pg_is_ours())
         start_now();
     else if (!za_pager_active())

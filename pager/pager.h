@@ -63,14 +63,15 @@ int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len);
 /*
  * Why pages must stay where the program put them.  CALL: a system call is about to change them;
  * released afterwards, and nests.  The others are marks: a child gets zeros for it, a core dump
- * does not hold it, it is not our memory; a mark ends where a release covers a whole
- * unit.
+ * does not hold it, it is not our memory, the kernel writes to it when a thread ends; a mark ends
+ * where a release covers a whole unit, THREAD also where its contents are discarded.
  */
-enum za_pin { ZA_PIN_CALL, ZA_PIN_WIPE, ZA_PIN_DUMP, ZA_PIN_FOREIGN };
+enum za_pin { ZA_PIN_CALL, ZA_PIN_WIPE, ZA_PIN_DUMP, ZA_PIN_FOREIGN, ZA_PIN_THREAD };
 
 /*
  * Every page of [addr, addr+len) that is out comes back, and none is taken out until it is
- * unpinned.  Wait for the worker.  A mark starts it, so that it is known from the beginning;
+ * unpinned.  Wait for the worker.  A mark starts it, so that it is known from the beginning (THREAD
+ * only when there are many: the first are noted for the worker that may come);
  * without a pager nothing needs pinning.  -ENOSYS: nothing was out, and there is nothing to unpin.
  */
 int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why);

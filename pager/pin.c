@@ -4,17 +4,20 @@
  *
  * UFFDIO_MOVE itself refuses pages whose protection, lock or key differ from the mirror's. What it
  * does not see is pinned: memory that a child must not read or a core dump not hold, memory that
- * the program mapped over ours, everything while the whole process is locked; and, for the length
- * of a system call, memory that is about to change so that we could not bring its pages back.
+ * the program mapped over ours, everything while the whole process is locked; what the kernel writes
+ * at the end of a thread, because then a fault is not reported to us; and, for the length of a
+ * system call, memory that is about to change so that we could not bring its pages back.
  *
  * I1  Only W changes a unit's pins, and only W takes pages out: when pinning returns, every page of
  *     the unit is where the program put it, and stays there.
  * I2  A range is pinned by whole units, and released where it covers whole units: a unit that
  *     another range shares stays pinned, which costs memory and is never wrong. Pins of calls nest.
- * I3  While everything is kept the mirror is empty and closed, so that a kernel that populates all
+ * I3  A thread's marks that were wanted before W was born are noted, and are set before W takes out
+ *     its first page. They stay noted for the worker of a child that begins anew.
+ * I4  While everything is kept the mirror is empty and closed, so that a kernel that populates all
  *     mappings leaves it alone.
  *
- * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: records.
+ * Locks: none (W only; notes under ZA_RANK_CTL).  May sleep: mmap_lock.  Waits for F.  Allocates: records.
  */
 #include <errno.h>
 
@@ -22,9 +25,18 @@
 
 #define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
 
+#define NOTES_MAX 64u /* a process with more such threads has reason to have a worker too */
+
 struct units {
     size_t first, end;
 };
+
+/* [c] while there is no W, then W's, which only reads it */
+static struct {
+    uintptr_t addr;
+    size_t len;
+} notes[NOTES_MAX];
+static unsigned nnotes;
 
 static unsigned mark_of(enum za_pin why)
 {
@@ -107,6 +119,26 @@ int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why)
     za_plan_rested(u.first * za_pg.unit_pages,
                    u.end > u.first ? (u.end - u.first) * za_pg.unit_pages : 0);
     return 0;
+}
+
+/* False: there is no room for it. */
+bool za_pin_note(uintptr_t addr, size_t len)
+{
+    for (unsigned i = 0; i < nnotes; i++)
+        if (notes[i].addr == addr && notes[i].len >= len)
+            return true;
+    if (nnotes == NOTES_MAX)
+        return false;
+    notes[nnotes].addr = addr;
+    notes[nnotes].len = len;
+    nnotes++;
+    return true;
+}
+
+void za_pin_noted(void)
+{
+    for (unsigned i = 0; i < nnotes; i++)
+        (void)za_pin_range(notes[i].addr, notes[i].len, ZA_PIN_THREAD);
 }
 
 static void for_mirror(int (*act)(void *p, size_t len))

@@ -34,6 +34,8 @@ int za_relocate_range(uintptr_t from, uintptr_t to, size_t len);
 bool za_pin_holds(size_t unit);
 int za_pin_range(uintptr_t addr, size_t len, enum za_pin why);
 int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
+bool za_pin_note(uintptr_t addr, size_t len); /* poster, holding the mail, before W is born */
+void za_pin_noted(void);
 int za_keep_begin(void);
 int za_keep_end(void);
 

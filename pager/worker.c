@@ -82,6 +82,7 @@ static void choose_backend(void)
     __atomic_store_n(&za_pg.why_none, why, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.backend, why ? "none" : "move", __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_RELEASE);
+    za_pin_noted();
 }
 
 static void begin_life(void)

@@ -35,7 +35,7 @@
 #include "preload/file.h"
 #include "preload/foreign.h"
 #include "preload/fork.h"
-#include "preload/robust.h"
+#include "preload/thread.h"
 
 #define VARIABLE "ZALLOC_CONF"
 #define FIRST_ROUND ((void *)1)
@@ -87,7 +87,7 @@ static void configure(void)
 
 static void leave(void *round)
 {
-    za_robust_touch();
+    za_thread_leaves();
     if (round == FIRST_ROUND)
         (void)pthread_setspecific(exit_key, SECOND_ROUND);
     else
@@ -130,5 +130,6 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_preload_init();
     za_exit_prepare();
     za_foreign_resolve();
+    za_thread_resolve();
     za_fork_register();
 }

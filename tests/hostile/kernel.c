@@ -104,34 +104,6 @@ static void waiting(void)
     free(s);
 }
 
-static void *dies_holding(void *arg)
-{
-    free(malloc(100)); /* as every real thread does some time */
-    pthread_mutex_lock(arg);
-    (void)go_cold(arg, UNIT);
-    return NULL;
-}
-
-static void robust(void)
-{
-    pthread_mutex_t *m = block(UNIT, 5);
-    pthread_mutexattr_t attr;
-    pthread_t t;
-    struct timespec until;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(m, &attr);
-    pthread_create(&t, NULL, dies_holding, m);
-    pthread_join(t, NULL);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 2;
-    int r = pthread_mutex_timedlock(m, &until);
-    point("a robust mutex tells that its owner died", r == EOWNERDEAD);
-    if (r == EOWNERDEAD)
-        pthread_mutex_consistent(m);
-    free(m);
-}
-
 int main(int argc, char **argv)
 {
     if (!begin(argc, argv))
@@ -139,6 +111,5 @@ int main(int argc, char **argv)
     direct_io();
     signal_frames();
     waiting();
-    robust();
     return end();
 }
