@@ -94,10 +94,11 @@ $(BUILD)/libzalloc.so: $(LIB_OBJ) $(PRELOAD_OBJ) $(STAMP)
 	$(CC) -shared -Wl,-soname,libzalloc.so $(LDFLAGS) -o $@ $(LIB_OBJ) $(PRELOAD_OBJ) $(LIBS)
 
 # One object with what we use of liblz4 and libzstd in it; global are the names the shared library
-# exports, and no others: but pthread_create, since a static libc's cannot be found behind ours.
+# exports, and no others: but those whose namesake in a static libc could not be found behind ours.
+ONLY_SHARED := ^(pthread_create|set(|e|re|res)[ug]id|setgroups|initgroups)$$
 $(BUILD)/libzalloc.a: $(BUILD)/libzalloc.so
 	@rm -f $@
-	nm -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' | grep -vx pthread_create >$(BUILD)/exports
+	nm -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' | grep -vE '$(ONLY_SHARED)' >$(BUILD)/exports
 	$(CC) -nostdlib -r -o $(BUILD)/zalloc-all.o $(LIB_OBJ) $(PRELOAD_OBJ) $(CODEC_LIBS)
 	objcopy --keep-global-symbols=$(BUILD)/exports $(BUILD)/zalloc-all.o
 	$(AR) rcs $@ $(BUILD)/zalloc-all.o

@@ -75,6 +75,9 @@
     X(FORKS_REOPENED, "fork.reopened", COUNTER, "", \
       "children that opened a userfaultfd of their own") \
     X(FORKS_THAWED, "fork.thawed", COUNTER, "", "forks before which everything was restored") \
+    X(RENEWED, "threads.renewed", COUNTER, "", "threads replaced after a change of identity") \
+    X(RENEW_FAILED, "threads.renew_failed", COUNTER, "", \
+      "replacements that failed: threads keep the old identity") \
     X(FORKS_BARE, "fork.bare", COUNTER, "", "forks without handlers: child restored whole") \
     /* store */ \
     X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \

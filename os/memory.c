@@ -97,13 +97,32 @@ int za_linux_remap(void *from, void *to, size_t len)
     return is_error(r) ? (int)r : 0;
 }
 
+static int pagemap_fd = -1; /* in the table of our threads; written before a second one lives */
+
+static int open_pagemap(void)
+{
+    return (int)za_sys4(SYS_openat, AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+}
+
+void za_linux_pagemap_keep(int fd)
+{
+    pagemap_fd = fd >= 0 ? fd : open_pagemap();
+}
+
+int za_linux_pagemap_kept(void)
+{
+    return pagemap_fd < 0 ? -1 : pagemap_fd;
+}
+
 int za_linux_pagemap(const void *p, size_t npages, uint64_t *words)
 {
-    long fd = za_sys4(SYS_openat, AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+    bool kept = pagemap_fd >= 0 && za_linux_on_own_thread();
+    int fd = kept ? pagemap_fd : open_pagemap();
     if (fd < 0)
-        return (int)fd;
+        return fd;
     long n = za_sys4(SYS_pread64, fd, words, npages * 8, (size_t)p / za_os->page_size * 8);
-    (void)za_sys1(SYS_close, fd);
+    if (!kept)
+        (void)za_sys1(SYS_close, fd);
     return n < 0 ? (int)n : (int)(n / 8);
 }
 

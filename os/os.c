@@ -28,6 +28,8 @@ static struct za_os linux_table = {
     .populate = za_linux_populate,
     .remap = za_linux_remap,
     .pagemap = za_linux_pagemap,
+    .pagemap_keep = za_linux_pagemap_keep,
+    .pagemap_kept = za_linux_pagemap_kept,
     .present = za_linux_present,
     .resident = za_linux_resident,
     .memory_total = za_linux_memory_total,
@@ -62,6 +64,7 @@ static struct za_os linux_table = {
     .hear = za_linux_hear,
     .map_for_me = za_linux_map_for_me,
     .keep_only = za_linux_keep_only,
+    .identity = za_linux_identity,
     .pid = za_linux_pid,
     .tid = za_linux_tid,
 };

@@ -33,6 +33,12 @@ struct za_uffd_caps {
     bool event_fork; /* children are announced */
 };
 
+/* Whom a thread acts for. */
+struct za_identity {
+    uint32_t uid[3], gid[3]; /* real, effective, saved */
+    uint64_t groups;         /* of the supplementary groups, a digest */
+};
+
 struct za_os {
     size_t page_size;
 
@@ -52,6 +58,12 @@ struct za_os {
     /* mremap MAYMOVE|FIXED|DONTUNMAP: page tables move, `from` stays mapped, empty */
     int (*remap)(void *from, void *to, size_t len);
     int (*pagemap)(const void *p, size_t npages, uint64_t *words); /* words read; needs /proc */
+    /*
+     * The file behind it stays open in the calling thread's table from now on, so that neither
+     * /proc nor a right is needed later: fd, or with -1 one opened here if that works.
+     */
+    void (*pagemap_keep)(int fd);
+    int (*pagemap_kept)(void); /* that descriptor, or -1 */
     /* bit 0 of each byte: page there (mincore) */
     int (*present)(const void *p, size_t npages, unsigned char *vec);
     /* resident bytes of a range (mincore) */
@@ -108,8 +120,9 @@ struct za_os {
     int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */
     /* calling thread: own table, holding only fd (returned, maybe renumbered) */
     int (*keep_only)(int fd);
-    int (*pid)(void); /* process id now (never cached) */
-    int (*tid)(void); /* the calling thread's id */
+    void (*identity)(struct za_identity *out); /* the calling thread's */
+    int (*pid)(void);                          /* process id now (never cached) */
+    int (*tid)(void);                          /* the calling thread's id */
 };
 
 extern const struct za_os *za_os; /* the table in use: za_os_linux, or a test's */

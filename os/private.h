@@ -18,6 +18,8 @@ int za_linux_purge(void *p, size_t len);
 int za_linux_populate(void *p, size_t len);
 int za_linux_remap(void *from, void *to, size_t len);
 int za_linux_pagemap(const void *p, size_t npages, uint64_t *words);
+void za_linux_pagemap_keep(int fd);
+int za_linux_pagemap_kept(void);
 int za_linux_resident(const void *p, size_t len, uint64_t *bytes);
 int za_linux_present(const void *p, size_t npages, unsigned char *vec);
 uint64_t za_linux_memory_total(void);
@@ -46,6 +48,7 @@ int za_linux_recv_file(int sock);
 int za_linux_say(int sock);
 int za_linux_hear(int sock, bool wait);
 int za_linux_keep_only(int fd);
+void za_linux_identity(struct za_identity *out);
 int za_linux_pid(void);
 int za_linux_tid(void);
 

@@ -302,7 +302,7 @@ void za_fault_loop(bool child)
 {
     bool quick = false;
     uint64_t last = 0, patience = child ? CHILD_PATIENCE_NS : ZA_NEVER;
-    for (;;) {
+    while (!za_renew_leave()) {
         if (serve_one()) {
             uint64_t now = za_os->now();
             quick = now - last < QUICK_NS;

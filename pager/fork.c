@@ -31,6 +31,17 @@ static enum za_fork_way way; /* of the fork under way; under fork_lock */
 static int heir_end = -1;    /* the child's end of the socket, in the program's table */
 static uint32_t heir_ready;  /* futex word: the child's fault thread serves */
 
+/* No fork between these two. */
+void za_fork_exclude(void)
+{
+    za_lock(&fork_lock);
+}
+
+void za_fork_allow(void)
+{
+    za_unlock(&fork_lock);
+}
+
 static bool reopen_works(void)
 {
     struct za_uffd_caps caps;
@@ -142,6 +153,8 @@ static void heir_main(void *arg)
             "fork: the child could neither take over its userfaultfd nor open one, and pages of its "
             "memory are stored; stopping before wrong data is seen");
     za_pg.uffd = fd;
+    za_os->pagemap_keep(-1);
+    za_renew_born();
     __atomic_store_n(&heir_ready, 1, __ATOMIC_RELEASE);
     za_os->wake(&heir_ready);
     za_os->be_urgent();

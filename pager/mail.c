@@ -37,9 +37,12 @@ static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     req.b = b;
     req.len = len;
     __atomic_store_n(&req.done, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&req.op, op, __ATOMIC_RELEASE);
+    /* The worker comes and goes only while somebody has the lock, or by F's answer to the bell. */
     if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
         za_fault_ring();
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        return -ENOSYS; /* no thread is to be had */
+    __atomic_store_n(&req.op, op, __ATOMIC_RELEASE);
     __atomic_fetch_add(&bell, 1, __ATOMIC_RELEASE);
     za_os->wake(&bell);
     while (!__atomic_load_n(&req.done, __ATOMIC_ACQUIRE))
@@ -194,15 +197,28 @@ static int carry_out(const struct request *r, enum za_mail_op op)
     }
 }
 
-void za_mail_serve(void)
+/* True: W's time is over. */
+static bool make_room(void)
+{
+    int r = za_renew_hand_over((int)req.a);
+    if (r == 0)
+        __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
+    finish(r);
+    return r == 0;
+}
+
+bool za_mail_serve(void)
 {
     enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
     if (op == ZA_MAIL_NONE)
-        return;
+        return true;
+    if (op == ZA_MAIL_RENEW)
+        return !make_room();
     if (op == ZA_MAIL_PARK)
         stand_still((int)(intptr_t)req.a, req.b != 0);
     else
         finish(carry_out(&req, op));
+    return true;
 }
 
 /* F: there is something to tidy up. Costs a system call, so not for every fault. */

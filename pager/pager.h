@@ -107,6 +107,12 @@ void za_pager_prefork(void);
 void za_pager_postfork_parent(void);
 void za_pager_postfork_child(void);
 
+/*
+ * The process may have given rights away (setuid and its kin, by preload, after success): our
+ * threads, which cannot follow, are replaced if they could do what the program no longer can.
+ */
+void za_pager_renew(void);
+
 void za_pager_stats(void); /* fills the pager.*, store.* and footprint.* gauges */
 void za_pager_check(void); /* paranoid walker */
 

@@ -81,6 +81,7 @@ enum za_mail_op {
     ZA_MAIL_UNPIN,
     ZA_MAIL_KEEP_BEGIN,
     ZA_MAIL_KEEP_END,
+    ZA_MAIL_RENEW,
     ZA_MAIL_PARK
 };
 int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
@@ -93,9 +94,15 @@ void za_mail_let_go(void);
 void za_mail_unpark(void);
 void za_mail_child(void);
 void za_mail_bare(void);
-void za_mail_serve(void);                /* W */
+bool za_mail_serve(void);                /* W; false: its time is over */
 void za_mail_nudge(void);                /* F: wake W for a turn */
 void za_mail_sleep(uint64_t timeout_ns); /* W */
+
+/* renew.c: new threads after a change of identity */
+bool za_renew_wanted(const struct za_identity *then, const struct za_identity *now);
+void za_renew_born(void);
+bool za_renew_leave(void);
+int za_renew_hand_over(int theirs);
 
 /* reconcile.c */
 void za_reconcile(void);
@@ -104,6 +111,8 @@ void za_reconcile(void);
 enum za_fork_way { ZA_FORK_NOTHING, ZA_FORK_HAND_OVER, ZA_FORK_REOPEN, ZA_FORK_FILL, ZA_FORK_THAW };
 
 void za_fork_found_bare(void);
+void za_fork_exclude(void);
+void za_fork_allow(void);
 
 /* pager.c */
 bool za_pager_start(void);

@@ -85,6 +85,8 @@ struct za_pager {
     struct za_budget budget; /* [w] */
     uint64_t epoch;          /* [w] ns at tick 0 */
     int worker_tid;          /* [a] */
+    int pid;                 /* [a] the process our threads belong to */
+    struct za_identity born; /* [w] theirs, all of them the same */
     uint32_t worker_up;      /* [a] W has been started in this process */
     uint32_t keep;           /* [a] nothing at all is taken out: the process is locked (pin.c) */
     uint32_t must_reconcile; /* [a] before W's next step: page.h I8 */

@@ -67,8 +67,10 @@ static bool open_store(void)
 static void choose_backend(void)
 {
     const char *why = "no descriptor table of its own for the worker (close_range refused)";
-    if (za_os->private_files() == 0)
+    if (za_os->private_files() == 0) {
+        za_os->pagemap_keep(-1);
         why = open_backend();
+    }
     if (!why && !open_store())
         why = "no memory for the blob store";
     if (!why && za_os->thread_start(za_fault_main, NULL, "zalloc-fault", true) < 0)
@@ -87,6 +89,7 @@ static void choose_backend(void)
 
 static void begin_life(void)
 {
+    za_renew_born();
     __atomic_store_n(&za_pg.worker_tid, za_os->tid(), __ATOMIC_RELEASE);
     za_os->be_modest();
     if (!za_pg.epoch)
@@ -161,8 +164,7 @@ static uint64_t turn(uint64_t now)
 
 static void live(void)
 {
-    for (;;) {
-        za_mail_serve();
+    while (za_mail_serve()) {
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
         za_mail_sleep(za_max(sleep, SLEEP_MIN_NS));

@@ -35,6 +35,7 @@
 #include "preload/file.h"
 #include "preload/foreign.h"
 #include "preload/fork.h"
+#include "preload/identity.h"
 #include "preload/thread.h"
 
 #define VARIABLE "ZALLOC_CONF"
@@ -131,5 +132,6 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_exit_prepare();
     za_foreign_resolve();
     za_thread_resolve();
+    za_identity_resolve();
     za_fork_register();
 }

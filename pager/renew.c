@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * renew -- new threads of ours for a process that has given an identity away (D14).
+ *
+ * Linux keeps user, groups and capabilities per thread, and libc's setuid carries a change to the
+ * threads that libc knows. Ours would stay what the program no longer wants to be. They cannot
+ * follow: they have no capability to. So the thread of the program that changed last makes a new
+ * fault thread, which is born with the new identity, and the old one gives its userfaultfd to it
+ * through a socket; the new one starts a worker when it is needed.
+ *
+ *   P (program)   makes a socket and F', which waits on it; asks W
+ *   W             takes its end of the socket, tells F; when F is gone, answers and ends
+ *   F             between two messages: sends the userfaultfd, ends
+ *   F'            takes the userfaultfd over and serves
+ *
+ * Only what the program cannot take back counts: with 0 among its user ids it may become
+ * anything again, and programs do so for every request.
+ *
+ * I1  From the moment F has sent the descriptor until F' reads it, faults wait in the userfaultfd.
+ *     F' was born before and waits on nobody but F, so P may fault at any time here.
+ * I2  W and F stop between two steps: no record is MOVING, RETURNING, PACKING, BACK or FILLING on
+ *     their behalf.
+ * I3  A step that fails leaves the old threads in place and is counted.
+ *
+ * Locks: fork's and ZA_RANK_CTL on P; none on W, F, F'.  May sleep: yes.
+ * Allocates: the stack of F'. That of a thread that has ended stays mapped, mostly untouched.
+ */
+#include <errno.h>
+
+#include "base/stat.h"
+#include "pager/private.h"
+
+static int offered = -1;     /* [a] W to F: the end of the socket to send to */
+static uint32_t offer_over;  /* [a] futex word: F has sent (1), or could not (2) */
+static uint32_t newcomer_up; /* [a] futex word: F' has its end of the socket (1), or not (2) */
+
+static bool among(uint32_t id, const uint32_t ids[3])
+{
+    return id == ids[0] || id == ids[1] || id == ids[2];
+}
+
+static bool all_among(const uint32_t some[3], const uint32_t ids[3])
+{
+    return among(some[0], ids) && among(some[1], ids) && among(some[2], ids);
+}
+
+/* Could a thread that was born as `then` do what a process that is `now` cannot? */
+bool za_renew_wanted(const struct za_identity *then, const struct za_identity *now)
+{
+    if (!all_among(then->uid, now->uid))
+        return true;
+    if (among(0, now->uid))
+        return false;
+    return !all_among(then->gid, now->gid) || then->groups != now->groups;
+}
+
+/* Our threads, at their birth. */
+void za_renew_born(void)
+{
+    za_os->identity(&za_pg.born);
+    __atomic_store_n(&za_pg.pid, za_os->pid(), __ATOMIC_RELEASE);
+}
+
+/* ---- F ----------------------------------------------------------------------------------------*/
+
+/* True: F has nothing left to serve with, and ends. */
+bool za_renew_leave(void)
+{
+    int sock = __atomic_load_n(&offered, __ATOMIC_ACQUIRE);
+    if (sock < 0 || za_heir_waits((int[2]){0}))
+        return false;
+    __atomic_store_n(&offered, -1, __ATOMIC_RELAXED);
+    bool sent = za_os->send_file(sock, za_pg.uffd) == 0;
+    int pagemap = za_os->pagemap_kept();
+    if (sent && (pagemap < 0 || za_os->send_file(sock, pagemap) < 0))
+        (void)za_os->say(sock);
+    __atomic_store_n(&offer_over, sent ? 1 : 2, __ATOMIC_RELEASE);
+    za_os->wake(&offer_over);
+    return sent;
+}
+
+/* ---- W ----------------------------------------------------------------------------------------*/
+
+static uint32_t await(uint32_t *word)
+{
+    uint32_t v;
+    while (!(v = __atomic_load_n(word, __ATOMIC_ACQUIRE)))
+        (void)za_os->wait(word, 0, ZA_NEVER);
+    return v;
+}
+
+/* 0: F is gone, and W has to go; -errno: everything stays. */
+int za_renew_hand_over(int theirs)
+{
+    if (!za_pg_active())
+        return 0; /* no F, and no userfaultfd */
+    int sock = za_os->fetch_file(theirs);
+    if (sock < 0)
+        return sock;
+    __atomic_store_n(&offer_over, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&offered, sock, __ATOMIC_RELEASE);
+    za_fault_ring();
+    uint32_t how = await(&offer_over);
+    (void)za_os->close(sock);
+    return how == 1 ? 0 : -EIO;
+}
+
+/* ---- F' ---------------------------------------------------------------------------------------*/
+
+static void newcomer_says(uint32_t what)
+{
+    __atomic_store_n(&newcomer_up, what, __ATOMIC_RELEASE);
+    za_os->wake(&newcomer_up);
+}
+
+/* F'; it starts the worker when P rings, which is when the old one is certainly gone. */
+static void newcomer_main(void *socket)
+{
+    int sock = za_os->keep_only((int)(intptr_t)socket);
+    newcomer_says(sock < 0 ? 2 : 1);
+    int fd = sock < 0 ? -1 : za_os->recv_file(sock);
+    if (fd < 0)
+        return;
+    za_os->pagemap_keep(za_os->recv_file(sock));
+    (void)za_os->close(sock);
+    za_pg.uffd = fd;
+    za_renew_born();
+    za_os->be_urgent();
+    za_os->drop_privileges();
+    za_fault_loop(false);
+}
+
+static void lone_worker_main(void *arg)
+{
+    (void)arg;
+    (void)za_os->private_files();
+    za_os->drop_privileges();
+    za_worker_main(NULL);
+}
+
+/* Without a back-end there is no F to start one. */
+static void start_lone_worker(void)
+{
+    __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
+    if (za_os->thread_start(lone_worker_main, NULL, "zalloc-worker", false) < 0)
+        __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+}
+
+/* ---- P ----------------------------------------------------------------------------------------*/
+
+static int hand_over(const int socks[2])
+{
+    newcomer_up = 0;
+    int r = za_os->thread_start(newcomer_main, (void *)(intptr_t)socks[1], "zalloc-fault", false);
+    if (r < 0)
+        return r;
+    if (await(&newcomer_up) != 1)
+        return -EMFILE;
+    r = za_mail_post(ZA_MAIL_RENEW, (uintptr_t)socks[0], 0, 0);
+    if (r < 0 || !za_pg_active())
+        (void)za_os->say(socks[0]); /* nothing comes: F' ends */
+    if (r < 0)
+        return r;
+    if (za_pg_active())
+        za_fault_ring();
+    else
+        start_lone_worker();
+    return 0;
+}
+
+static void renew_now(void)
+{
+    int socks[2];
+    int r = za_os->socketpair(socks);
+    if (r == 0) {
+        r = hand_over(socks);
+        (void)za_os->close(socks[0]);
+        (void)za_os->close(socks[1]);
+    }
+    za_stat_add(r < 0 ? ZA_STAT_RENEW_FAILED : ZA_STAT_RENEWED, 1);
+}
+
+void za_pager_renew(void)
+{
+    struct za_identity now;
+    /* A vfork child changes itself, not the process whose memory it borrows. */
+    if (!za_pager_has_worker() || __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid())
+        return;
+    za_os->identity(&now);
+    if (!za_renew_wanted(&za_pg.born, &now))
+        return;
+    za_fork_exclude();
+    if (za_renew_wanted(&za_pg.born, &now))
+        renew_now();
+    za_fork_allow();
+}
