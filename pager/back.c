@@ -65,12 +65,13 @@ int za_back_move(size_t page, void (*again)(void))
 }
 
 /*
- * A page that is there already (restored during a fork), or nowhere:
- * then its bytes are lost, and we stop.
+ * A page that is there already (restored during a fork), or whose place a child has not inherited
+ * (MADV_DONTFORK); or nowhere: then its bytes are lost, and we stop.
  */
 static void must_exist(size_t page)
 {
-    if (!za_place_exists(page, false))
+    unsigned char there;
+    if (!za_place_exists(page, false) && za_os->present(za_pg_heap(page), 1, &there) != -ENOMEM)
         za_fatal(
             "a page in limbo is gone: something unmapped or dropped memory of the heap or of its mirror; "
             "stopping before wrong data is seen");
@@ -78,16 +79,28 @@ static void must_exist(size_t page)
     wake(page);
 }
 
-/* F, pages in BACK: brings them all. */
+static size_t back_one(size_t page, void (*again)(void))
+{
+    int64_t r = move_some(page, 1, again);
+    if (r == -EEXIST || r == -ENOENT)
+        must_exist(page);
+    else if (r <= 0)
+        (void)za_back_copy(page, false, again);
+    return 1;
+}
+
+/*
+ * F, pages in BACK: brings them all. A run that is refused at its head goes one by one: what is
+ * wrong may be wrong with any of its pages.
+ */
 void za_back_run(size_t page, size_t n, void (*again)(void))
 {
+    size_t at_once = n;
     while (n > 0) {
-        int64_t r = move_some(page, n, again);
-        size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : 1;
-        if (r == -EEXIST || r == -ENOENT)
-            must_exist(page);
-        else if (r <= 0)
-            (void)za_back_copy(page, false, again);
+        int64_t r = at_once > 1 ? move_some(page, za_min(n, at_once), again) : 0;
+        size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : back_one(page, again);
+        if (r <= 0)
+            at_once = 1;
         page += done;
         n -= done;
     }
