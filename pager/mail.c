@@ -135,6 +135,7 @@ static int thaw(void)
         if (r != ZA_PAGE_KERNEL)
             (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
     }
+    za_fault_quiesce(); /* the last ones are counted, too */
     return 0;
 }
 

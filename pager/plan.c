@@ -222,6 +222,8 @@ void za_plan_everything(bool polite)
     (void)za_place_records(za_pg_nchunks());
     if (!za_pg_active())
         return;
+    if (!polite)
+        za_fault_quiesce(); /* a message F has in hand may be old, and would bring its page back */
     size_t units = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
     for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
         struct za_unit *u = &za_pg.units[unit];
