@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/select.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -119,6 +120,23 @@ int za_linux_uffd_read(int fd, struct za_uffd_msg *msg)
     return 1;
 }
 
+/* As poll, for numbers below FD_SETSIZE; ours are small: the table is our own. */
+static long select_instead(const struct pollfd *p, unsigned n, const struct timespec *limit)
+{
+    fd_set set;
+    struct timespec t = limit ? *limit : (struct timespec){0, 0};
+    int top = 0;
+    FD_ZERO(&set);
+    for (unsigned i = 0; i < n; i++) {
+        if (p[i].fd < 0 || p[i].fd >= FD_SETSIZE)
+            return -EINVAL;
+        FD_SET(p[i].fd, &set);
+        top = top > p[i].fd ? top : p[i].fd;
+    }
+    return za_sys6(SYS_pselect6, top + 1, (long)&set, 0, 0, (long)(limit ? &t : NULL), 0);
+}
+
+/* poll refuses more descriptors than RLIMIT_NOFILE, which the program may have set to nothing. */
 int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns)
 {
     struct pollfd p[4];
@@ -127,7 +145,10 @@ int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns)
     n = (unsigned)za_min(n, ZA_ARRAY_LEN(p));
     for (unsigned i = 0; i < n; i++)
         p[i] = (struct pollfd){fds[i], POLLIN, 0};
-    long r = za_sys5(SYS_ppoll, p, n, limit, 0, 0);
+    struct timespec left = t; /* the kernel writes what is left of it */
+    long r = za_sys5(SYS_ppoll, p, n, limit ? &left : NULL, 0, 0);
+    if (r == -EINVAL)
+        r = select_instead(p, n, limit);
     return r > 0 ? 1 : (r == -EINTR ? 0 : (int)r);
 }
 

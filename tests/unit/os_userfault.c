@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -395,6 +396,22 @@ UNIT_TEST(poll_looks_at_all)
     CHECK_EQ(za_os->poll(fds, 3, 0), 0);
     CHECK_EQ(za_os->close(s[1]), 0);
     CHECK_EQ(za_os->poll(fds, 2, UINT64_MAX), 1); /* the end is something to look at too */
+}
+
+/* poll(2) itself refuses: the thread would look without ever sleeping. */
+UNIT_TEST(poll_sleeps_where_no_file_may_be_open)
+{
+    const struct rlimit none = {0, 0};
+    int s[2], fd = start();
+    uint64_t before = za_os->now();
+
+    CHECK_EQ(za_os->socketpair(s), 0);
+    int fds[2] = {fd, s[0]};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK_EQ(za_os->poll(fds, 2, 20 * ZA_NS_PER_MS), 0);
+    CHECK(za_os->now() - before >= 20 * ZA_NS_PER_MS);
+    CHECK_EQ(za_os->say(s[1]), 0);
+    CHECK_EQ(za_os->poll(fds, 2, UINT64_MAX), 1);
 }
 
 /* The child's pages are served through the descriptor that came with the event (D1). */
