@@ -4,8 +4,8 @@
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
 # Targets: all test test-fast asan ubsan tsan tidy format format-check layers symbols bench-codec
-#          demo deps install uninstall clean.
-# Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES.
+#          musl aarch64 demo deps install uninstall clean.
+# Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES; SYSROOT for foreign systems.
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -14,6 +14,14 @@ BUILD ?= build
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
+
+# The other programs of a cross compiler's toolchain have its prefix.
+CROSS := $(patsubst %gcc,%,$(filter %-linux-gnu-gcc,$(CC)))
+ifeq ($(origin AR),default)
+AR := $(CROSS)ar
+endif
+NM := $(CROSS)nm
+OBJCOPY := $(CROSS)objcopy
 
 # Two jobs unless the caller said otherwise.
 ifeq ($(MAKELEVEL),0)
@@ -47,6 +55,11 @@ NO_BUILTIN := -fno-builtin-malloc
 LDFLAGS := -Wl,-z,now,-z,relro,-z,defs,-z,nodelete,-z,initfirst,--exclude-libs,ALL,--as-needed
 # Archives, their symbols hidden (--exclude-libs): we never stand in for the program's own copies.
 CODEC_LIBS := -l:liblz4.a -l:libzstd.a
+# A foreign system's are named by their paths (scripts/sysroot).
+ifdef SYSROOT
+CFLAGS += -isystem $(SYSROOT)/include
+CODEC_LIBS := $(SYSROOT)/lib/liblz4.a $(SYSROOT)/lib/libzstd.a
+endif
 LIBS := $(CODEC_LIBS) -pthread
 
 # The test variants are built with assertions and walkers; our threads are pthreads there, because
@@ -98,9 +111,9 @@ $(BUILD)/libzalloc.so: $(LIB_OBJ) $(PRELOAD_OBJ) $(STAMP)
 ONLY_SHARED := ^(pthread_create|set(|e|re|res)[ug]id|setgroups|initgroups)$$
 $(BUILD)/libzalloc.a: $(BUILD)/libzalloc.so
 	@rm -f $@
-	nm -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' | grep -vE '$(ONLY_SHARED)' >$(BUILD)/exports
+	$(NM) -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' | grep -vE '$(ONLY_SHARED)' >$(BUILD)/exports
 	$(CC) -nostdlib -r -o $(BUILD)/zalloc-all.o $(LIB_OBJ) $(PRELOAD_OBJ) $(CODEC_LIBS)
-	objcopy --keep-global-symbols=$(BUILD)/exports $(BUILD)/zalloc-all.o
+	$(OBJCOPY) --keep-global-symbols=$(BUILD)/exports $(BUILD)/zalloc-all.o
 	$(AR) rcs $@ $(BUILD)/zalloc-all.o
 	@rm -f $(BUILD)/zalloc-all.o
 
@@ -150,6 +163,20 @@ linked-$(1): $$(linked_$(1))
 $$(foreach l,$$(LAYERS),$$(eval $$(call layer_rules,$(1),$$(l))))
 endef
 $(foreach v,$(VARIANTS),$(eval $(call unit_rules,$(v))))
+
+# --- other systems -------------------------------------------------------------------------------
+
+# This Makefile with another compiler, in a build directory of its own: library, command and unit
+# tests are built, and the unit tests run (those of aarch64 under qemu, as far as it can).
+CC_musl := musl-gcc
+CC_aarch64 := aarch64-linux-gnu-gcc
+GOALS_musl := all unit-plain unit-obj
+GOALS_aarch64 := all programs-plain unit-plain-emulated
+
+.PHONY: musl aarch64
+musl aarch64:
+	scripts/sysroot $@ $(BUILD)/$@/sysroot
+	+$(MAKE) CC=$(CC_$@) BUILD=$(BUILD)/$@ SYSROOT=$(BUILD)/$@/sysroot $(GOALS_$@)
 
 .PHONY: test test-fast asan ubsan tsan
 test-fast: unit-plain

@@ -10,7 +10,8 @@
  * The model is glibc, because programs were tested against it:
  *   malloc(0)             a unique pointer that free takes.
  *   more than PTRDIFF_MAX NULL, ENOMEM: differences of pointers into a larger block would overflow.
- *   realloc(p, 0)         frees p, returns NULL, errno untouched. realloc(NULL, n) is malloc(n).
+ *   realloc(p, 0)         frees p, returns NULL, errno untouched; under musl as musl has it.
+ *                         realloc(NULL, n) is malloc(n).
  *   realloc failing       NULL, ENOMEM; the old block is as it was.
  *   free                  keeps errno, whatever happens below.
  *   posix_memalign        returns its error, does not set errno, leaves *out alone when it fails;
@@ -52,6 +53,9 @@
  * block that glibc's own malloc did hand out (through a handle of libc, or a library bound with
  * RTLD_DEEPBIND) is a foreign pointer and goes back to it.
  *
+ * With another C library (musl) cfree and the __libc_ names are left out: there they are its own
+ * business, and inside a static program its own definitions.
+ *
  * reallocarray and strdup are not replaced: the manual forbids the first, and both call our realloc
  * and malloc.
  *
@@ -69,12 +73,19 @@
 #include "preload/start.h"
 
 #define MIN_ALIGN 8 /* what every block has, even of the 8-byte class */
+/* realloc(p, 0): glibc's frees; musl's gives a block of no size, as malloc(0) does. */
+#ifdef __GLIBC__
+#define REALLOC_FREES true
+#else
+#define REALLOC_FREES false
+#endif
 /* Largest alignment that can be asked for: the largest power of two in a size_t. */
 #define MAX_ALIGN (SIZE_MAX / 2 + 1)
 
 /* C23 and libc internals, for which there are no declarations yet. */
 void free_sized(void *p, size_t size);
 void free_aligned_sized(void *p, size_t align, size_t size);
+#ifdef __GLIBC__
 void cfree(void *p);
 void *__libc_malloc(size_t size);
 void __libc_free(void *p);
@@ -83,6 +94,9 @@ void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t align, size_t size);
 void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
+#else
+void *pvalloc(size_t size);
+#endif
 
 static ZA_COLD void *fail(int err)
 {
@@ -112,7 +126,7 @@ ZA_EXPORT void *calloc(size_t n, size_t size)
 
 ZA_EXPORT void *realloc(void *p, size_t size)
 {
-    if (p && size == 0) {
+    if (p && size == 0 && REALLOC_FREES) {
         za_free(p);
         return NULL;
     }
@@ -195,6 +209,7 @@ ZA_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
     za_free(p);
 }
 
+#ifdef __GLIBC__
 ZA_EXPORT_ALIAS(free) void cfree(void *p);
 ZA_EXPORT_ALIAS(malloc) void *__libc_malloc(size_t size);
 ZA_EXPORT_ALIAS(free) void __libc_free(void *p);
@@ -203,3 +218,4 @@ ZA_EXPORT_ALIAS(realloc) void *__libc_realloc(void *p, size_t size);
 ZA_EXPORT_ALIAS(memalign) void *__libc_memalign(size_t align, size_t size);
 ZA_EXPORT_ALIAS(valloc) void *__libc_valloc(size_t size);
 ZA_EXPORT_ALIAS(pvalloc) void *__libc_pvalloc(size_t size);
+#endif

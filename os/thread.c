@@ -154,10 +154,12 @@ static void *thread_block(char *area)
 #if defined(__x86_64__)
     void **mine;
     __asm__("movq %%fs:0, %0" : "=r"(mine));
-    tp[0] = tp;      /* the block itself */
+    tp[0] = tp;      /* the block itself: glibc, musl */
+    tp[5] = mine[5]; /* stack guard, the processor's ABI */
+#ifdef __GLIBC__
     tp[2] = tp;      /* its owner */
-    tp[5] = mine[5]; /* stack guard */
-    tp[6] = mine[6]; /* pointer guard */
+    tp[6] = mine[6]; /* pointer guard; in musl the thread id and errno stand here */
+#endif
 #endif
     return tp;
 }

@@ -14,6 +14,10 @@
  *      free: if libc takes the list lock after our handlers, both wait for ever. So prepare takes
  *      the list lock first. It is recursive: libc takes it again on the same thread.
  *
+ * Both are glibc's. musl (from 1.2.2) has none of them: its child touches no FILE before the child
+ * handlers run, and what it allocates under locks of its own comes from its own allocator, never
+ * from ours.
+ *
  * In the child the list lock is reset, not unlocked: libc has reset it already if the parent had
  * threads, and unlocking a fresh recursive lock would leave its count at minus one. vfork,
  * posix_spawn, _Fork and a raw clone run no handlers; _Fork is async-signal-safe by contract, so
@@ -33,7 +37,9 @@
 #include "base/base.h"
 #include "pager/pager.h"
 
-/* libc's own, exported for debuggers and locale code since 2.2.5; absent from other C libraries. */
+#ifdef __GLIBC__
+
+/* libc's own, exported for debuggers and locale code since 2.2.5. */
 extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
@@ -72,10 +78,47 @@ static void touch_files(void)
     }
 }
 
-static void prepare(void)
+static void lock_files(void)
 {
     if (_IO_list_lock)
         _IO_list_lock();
+}
+
+static void unlock_files(void)
+{
+    if (_IO_list_unlock)
+        _IO_list_unlock();
+}
+
+static void reset_files(void)
+{
+    if (_IO_list_resetlock)
+        _IO_list_resetlock();
+}
+
+#else
+
+static void touch_files(void)
+{
+}
+
+static void lock_files(void)
+{
+}
+
+static void unlock_files(void)
+{
+}
+
+static void reset_files(void)
+{
+}
+
+#endif
+
+static void prepare(void)
+{
+    lock_files();
     touch_files();
     za_pager_prefork();
     touch_files(); /* what has left since; from here on nothing leaves */
@@ -86,16 +129,14 @@ static void parent(void)
 {
     za_alloc_postfork_parent();
     za_pager_postfork_parent();
-    if (_IO_list_unlock)
-        _IO_list_unlock();
+    unlock_files();
 }
 
 static void child(void)
 {
     za_alloc_postfork_child();
     za_pager_postfork_child();
-    if (_IO_list_resetlock)
-        _IO_list_resetlock();
+    reset_files();
 }
 
 void za_fork_register(void)

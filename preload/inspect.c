@@ -8,12 +8,17 @@
  * could return. We map no block by itself: the mmap figures are zero, and sums over uordblks and
  * hblkhd stay right.
  *
+ * Other C libraries declare none of these, and no program built for them calls one: there this file
+ * is empty.
+ *
  * Locks: those of za_alloc_stats.  May sleep: on them and in writing.  May fault: no.
  * Allocates: a mapping for the text, outside the heap.
  */
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
+
+#ifdef __GLIBC__
 
 #include "alloc/alloc.h"
 #include "base/fmt.h"
@@ -222,3 +227,5 @@ ZA_EXPORT void malloc_stats(void)
     (void)za_file_write(2, f.buf, f.len);
     za_text_end(&f);
 }
+
+#endif

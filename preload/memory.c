@@ -27,13 +27,15 @@
  * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
  * system calls of its own are not seen.
  *
- * I1  A range outside the heap costs one comparison, and the call is the kernel's own.
+ * I1  A range outside the heap costs one comparison, and the call is the C library's own: glibc's are
+ *     bare system calls, so these are, too; musl's do more and are called.
  * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
  * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
  *
  * Locks: none.  May sleep: on the worker.  May fault: no.  Allocates: nothing.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -59,6 +61,43 @@
 #define MLOCK_ONFAULT 1u
 #endif
 #define READ_WRITE (PROT_READ | PROT_WRITE)
+
+/* The C library's own functions, where they are more than a system call; NULL: they are not. */
+struct libc_calls {
+    void *(*mmap)(void *p, size_t len, int prot, int flags, int fd, off_t offset);
+    int (*munmap)(void *p, size_t len);
+    void *(*mremap)(void *p, size_t old_len, size_t len, int flags, ...);
+    int (*mprotect)(void *p, size_t len, int prot);
+};
+
+#ifdef __GLIBC__
+
+static const struct libc_calls libc;
+
+#else
+
+/*
+ * musl's mprotect takes addresses within a page, and what ends a mapping there waits for threads
+ * that are just leaving a process-shared lock.
+ */
+static struct libc_calls libc; /* written once, before the program has threads */
+
+#pragma weak dlsym /* a static program has none, and only the system calls */
+
+__attribute__((constructor(101))) static void find_libc(void)
+{
+    if (!dlsym)
+        return;
+    *(void **)&libc.mmap = dlsym(RTLD_NEXT, "mmap");
+    *(void **)&libc.munmap = dlsym(RTLD_NEXT, "munmap");
+    *(void **)&libc.mremap = dlsym(RTLD_NEXT, "mremap");
+    *(void **)&libc.mprotect = dlsym(RTLD_NEXT, "mprotect");
+}
+
+int pkey_mprotect(void *p, size_t len, int prot, int key);
+int mlock2(const void *p, size_t len, unsigned flags);
+
+#endif
 
 struct range {
     uintptr_t addr;
@@ -173,9 +212,12 @@ static long call_resident(long nr, void *p, size_t len, long arg, long arg2)
 
 ZA_EXPORT int mprotect(void *p, size_t len, int prot)
 {
-    if (ZA_LIKELY(prot == READ_WRITE || !touches_heap(p, len)))
-        return (int)result(za_sys3(SYS_mprotect, p, len, prot));
-    return (int)result(call_resident(SYS_mprotect, p, len, prot, 0));
+    size_t within = libc.mprotect ? (uintptr_t)p % za_os->page_size : 0;
+    if (ZA_UNLIKELY(prot != READ_WRITE && touches_heap(p, len)))
+        return (int)result(call_resident(SYS_mprotect, (char *)p - within, len + within, prot, 0));
+    if (libc.mprotect)
+        return libc.mprotect(p, len, prot);
+    return (int)result(za_sys3(SYS_mprotect, p, len, prot));
 }
 
 ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
@@ -263,9 +305,11 @@ static long unmap_heap(uintptr_t p, size_t len)
 
 ZA_EXPORT int munmap(void *p, size_t len)
 {
-    if (ZA_LIKELY(!touches_heap(p, len)))
-        return (int)result(za_sys2(SYS_munmap, p, len));
-    return (int)result(unmap_heap((uintptr_t)p, len));
+    if (ZA_UNLIKELY(touches_heap(p, len)))
+        return (int)result(unmap_heap((uintptr_t)p, len));
+    if (libc.munmap)
+        return libc.munmap(p, len);
+    return (int)result(za_sys2(SYS_munmap, p, len));
 }
 
 static void give_up_place(const void *p, size_t len)
@@ -280,10 +324,14 @@ ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t off
 {
     if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
         give_up_place(p, len);
+    if (libc.mmap)
+        return libc.mmap(p, len, prot, flags, fd, offset);
     return (void *)result(za_sys6(SYS_mmap, (long)p, (long)len, prot, flags, fd, (long)offset));
 }
 
+#ifndef mmap64 /* musl: another word for mmap */
 ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int fd, off_t offset);
+#endif
 
 /* What mremap was asked for, lengths in whole pages. */
 struct move {
@@ -348,7 +396,8 @@ ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
     if (flags & MREMAP_FIXED)
         give_up_place(to, len);
     if (ZA_LIKELY(!touches_heap(p, old_len)))
-        return (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
+        return libc.mremap ? libc.mremap(p, old_len, len, flags, to)
+                           : (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
     size_t page = za_os->page_size;
     const struct move m = {
         {(uintptr_t)p, za_align_up(old_len, page)}, za_align_up(len, page), flags, to};

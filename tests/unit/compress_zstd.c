@@ -23,7 +23,14 @@
 
 /* ---- who calls malloc while nobody may ---- */
 
-#if !SANITIZED
+/* The counting functions need a second name for the real ones: glibc has one. */
+#if !SANITIZED && defined(__GLIBC__)
+#define COUNTED 1
+#else
+#define COUNTED 0
+#endif
+
+#if COUNTED
 static unsigned mallocs; /* atomic */
 
 void *__libc_malloc(size_t n);
@@ -388,8 +395,8 @@ static void *work(void *arg)
 
 UNIT_TEST(nothing_calls_malloc)
 {
-#if SANITIZED
-    UNIT_SKIP("the sanitizer has a malloc of its own");
+#if !COUNTED
+    UNIT_SKIP("malloc has no second name here: a sanitizer's, or not glibc's");
 #else
     for (enum za_zstd_effort e = 0; e < ZA_ZSTD_EFFORTS; e++) {
         worked = bench_new(&za_codec_zstd[e]);
