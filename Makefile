@@ -178,6 +178,31 @@ musl aarch64:
 	scripts/sysroot $@ $(BUILD)/$@/sysroot
 	+$(MAKE) CC=$(CC_$@) BUILD=$(BUILD)/$@ SYSROOT=$(BUILD)/$@/sysroot $(GOALS_$@)
 
+# --- other page sizes ----------------------------------------------------------------------------
+
+# Tests of alloc and pager on pages of 16 and 64 KiB, which tests/fake/wide.c makes of small ones.
+PAGES := 16 64
+PAGE_SRC := $(filter tests/unit/alloc_%,$(UNIT_SRC)) $(addprefix tests/unit/pager_,cycle.c dense.c fork.c race.c none.c)
+
+# $(1): KiB
+define page_rules
+$$(BUILD)/page$(1)/%.o: %.c $$(STAMP)
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(FLAGS_plain) -DZA_TEST_PAGE=$(1)*1024 -MMD -MP -c $$< -o $$@
+$$(BUILD)/page$(1)/libunit.a: $$(patsubst %.c,$$(BUILD)/page$(1)/%.o,tests/unit/unit.c $$(FAKE_SRC))
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+$$(BUILD)/page$(1)/bin/%: $$(BUILD)/page$(1)/tests/%.o $$(BUILD)/page$(1)/libunit.a \
+                          $$$$(call archives_of,plain,%)
+	@mkdir -p $$(@D)
+	$$(CC) $$(FLAGS_plain) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(LIBS)
+unit_page$(1) := $$(PAGE_SRC:tests/%.c=$$(BUILD)/page$(1)/bin/%)
+.PHONY: unit-page$(1)
+unit-page$(1): $$(unit_page$(1))
+	@tests/unit/run $$(sort $$(unit_page$(1)))
+endef
+$(foreach k,$(PAGES),$(eval $(call page_rules,$(k))))
+
 .PHONY: test test-fast asan ubsan tsan
 test-fast: unit-plain
 asan: unit-asan

@@ -179,14 +179,17 @@ static void start_heir(void)
  */
 static void start_over(void)
 {
+    size_t per = ZA_CHUNK_SIZE >> za_pg.page_shift;
     for (size_t c = 0; za_pg.chunks && c < za_pg.records_ready; c++) {
         if (!za_pg.chunks[c].registered)
             continue;
-        size_t per = ZA_CHUNK_SIZE >> za_pg.page_shift, first = c * per;
-        (void)za_os->purge(za_pg_mirror(first), ZA_CHUNK_SIZE);
-        (void)za_os->purge(&za_pg.pages[first], per * sizeof(uint64_t));
+        (void)za_os->purge(za_pg_mirror(c * per), ZA_CHUNK_SIZE);
         za_pg.chunks[c].registered = 0;
     }
+    /* All records at once: those of one chunk need not be whole pages. */
+    if (za_pg.pages && za_pg.records_ready)
+        (void)za_os->purge(za_pg.pages, za_align_up(za_pg.records_ready * per * sizeof(uint64_t),
+                                                    za_pg_page_size()));
     za_dense_forget();
     if (za_pg.store)
         za_store_free(za_pg.store);

@@ -36,31 +36,31 @@ static void put_right(size_t page)
  * The kernel's own words where /proc can be read:
  * a page that was written and swapped out is the program's too.
  */
-static void look(size_t first, uint64_t words[BATCH])
+static void look(size_t first, size_t n, uint64_t words[BATCH])
 {
     unsigned char there[BATCH];
-    if (za_os->pagemap(za_pg_heap(first), BATCH, words) == (int)BATCH)
+    if (za_os->pagemap(za_pg_heap(first), n, words) == (int)n)
         return;
-    if (za_os->present(za_pg_heap(first), BATCH, there) < 0)
+    if (za_os->present(za_pg_heap(first), n, there) < 0)
         memset(there, 0, sizeof(there));
-    for (unsigned i = 0; i < BATCH; i++)
+    for (size_t i = 0; i < n; i++)
         words[i] = there[i] & 1 ? ZA_PM_PRESENT : 0;
 }
 
-static void reconcile_batch(size_t first)
+static void reconcile_batch(size_t first, size_t n)
 {
     uint64_t words[BATCH];
-    look(first, words);
-    for (unsigned i = 0; i < BATCH; i++)
+    look(first, n, words);
+    for (size_t i = 0; i < n; i++)
         if ((words[i] & SOMEWHERE) && za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL)
             put_right(first + i);
-    za_purge_mirror(first, BATCH);
+    za_purge_mirror(first, n);
 }
 
 void za_reconcile(void)
 {
-    size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift;
+    size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
     for (size_t c = 0; c < za_pg.records_ready; c++)
-        for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += BATCH)
-            reconcile_batch(c * per_chunk + i);
+        for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)
+            reconcile_batch(c * per_chunk + i, n);
 }

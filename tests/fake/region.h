@@ -13,9 +13,15 @@
 #include "base/base.h"
 #include "base/stat.h"
 
-#define REGION_SIZE (64 * ZA_MIB)
+/* Larger pages than the machine's are made of those (wide.h): tests built with ZA_TEST_PAGE. */
+#ifdef ZA_TEST_PAGE
+#define REGION_PAGE ((size_t)ZA_TEST_PAGE)
+#else
 #define REGION_PAGE ((size_t)4096)
-#define REGION_GRANULES 256u /* of 16 bytes, in a page */
+#endif
+#define REGION_UNIT (ZA_UNIT_SIZE / REGION_PAGE) /* pages in a unit */
+#define REGION_GRANULES (REGION_PAGE / 16)       /* of 16 bytes, in a page */
+#define REGION_SIZE (16 * 1024 * REGION_PAGE)
 #define REGION_DAY_MS 86400000u
 
 /* Reserves the region, makes `used` bytes of it usable and gives it to the pager. */

@@ -26,7 +26,7 @@
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
-#define UNIT ((size_t)16)
+#define UNIT REGION_UNIT
 #define PAGES (6 * UNIT) /* with contents that compress; behind them one unit of noise */
 #define NOISE PAGES
 #define FAR (20 * UNIT) /* where a block is relocated to */

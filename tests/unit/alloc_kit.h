@@ -11,13 +11,29 @@
 #include "alloc/alloc.h"
 #include "base/conf.h"
 #include "os/os.h"
+#include "tests/fake/wide.h"
 #include "tests/unit/unit.h"
+
+/* Tests built with ZA_TEST_PAGE run on pages of that size, if the machine's are not larger. */
+#ifdef ZA_TEST_PAGE
+#define KIT_PAGE ((size_t)ZA_TEST_PAGE)
+#else
+#define KIT_PAGE ((size_t)4096)
+#endif
+
+static inline void kit_os(void)
+{
+    za_os_init();
+    wide_start(KIT_PAGE);
+    if (za_os->page_size != KIT_PAGE)
+        UNIT_SKIP("this machine's pages are larger than the test's");
+}
 
 /* Sanitizers leave no room for a big reservation. No background work: the tests see every state at
  * rest. */
 static inline void kit_start(void)
 {
-    za_os_init();
+    kit_os();
     za_conf.compress = false;
     za_conf.reserve = 4 * ZA_GIB;
     CHECK(za_alloc_init(za_conf.reserve));

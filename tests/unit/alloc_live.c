@@ -9,15 +9,16 @@
 #include "alloc/space.h"
 #include "tests/unit/alloc_kit.h"
 
-#define PAGE 4096u
+#define PAGE KIT_PAGE
+#define WORDS (PAGE / 16 / 64) /* of a mask */
 
-static size_t live(uintptr_t page, uint64_t mask[4])
+static size_t live(uintptr_t page, uint64_t mask[WORDS])
 {
-    memset(mask, 0, 4 * sizeof(*mask));
+    memset(mask, 0, WORDS * sizeof(*mask));
     return za_alloc_region_ops.live(page, PAGE, mask);
 }
 
-static bool granule(const uint64_t mask[4], uintptr_t addr)
+static bool granule(const uint64_t mask[WORDS], uintptr_t addr)
 {
     size_t g = addr % PAGE / 16;
     return mask[g / 64] >> g % 64 & 1;
@@ -26,7 +27,7 @@ static bool granule(const uint64_t mask[4], uintptr_t addr)
 /* Is every byte of [p, p + size) live? */
 static bool block_live(const void *p, size_t size)
 {
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     for (uintptr_t a = (uintptr_t)p & ~15ul; a < (uintptr_t)p + size; a += 16) {
         (void)live(za_align_down(a, PAGE), mask);
         if (!granule(mask, a))
@@ -37,7 +38,7 @@ static bool block_live(const void *p, size_t size)
 
 static size_t live_granules_of_heap(void)
 {
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     size_t n = 0;
     for (uintptr_t a = za_heap_base; a < za_heap_base + za_space_used(); a += PAGE)
         n += live(a, mask);
@@ -69,7 +70,7 @@ UNIT_TEST(everything_freed_is_dead)
 
 UNIT_TEST(one_slot_of_a_page)
 {
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     void *p[200];
     kit_start();
     for (int i = 0; i < 200; i++)
@@ -87,7 +88,7 @@ UNIT_TEST(one_slot_of_a_page)
 
 UNIT_TEST(large_blocks_live_up_to_their_usable_size)
 {
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     kit_start();
     static const size_t sizes[] = {40000, 65536, 65537, 300000, 5000000, 70000000};
     for (size_t i = 0; i < ZA_ARRAY_LEN(sizes); i++) {
@@ -104,7 +105,7 @@ UNIT_TEST(large_blocks_live_up_to_their_usable_size)
 
 UNIT_TEST(outside_the_heap_nothing_lives)
 {
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     kit_start();
     (void)za_malloc(1);
     CHECK_EQ(live(za_heap_base + za_space_used(), mask), 0);
@@ -135,7 +136,7 @@ UNIT_TEST(a_living_block_is_live_whatever_others_do)
     pthread_t t[2];
     void *mine[60];
     size_t size[60];
-    uint64_t mask[4];
+    uint64_t mask[WORDS];
     struct kit_random r = {42};
     kit_start();
     for (uintptr_t i = 0; i < 2; i++)

@@ -6,7 +6,7 @@
 #include "base/stat.h"
 #include "tests/unit/alloc_kit.h"
 
-#define PAGE 4096u
+#define PAGE KIT_PAGE
 
 UNIT_TEST(the_same_class_and_page_stay)
 {

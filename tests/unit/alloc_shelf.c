@@ -13,7 +13,7 @@
 #include "base/stat.h"
 #include "tests/unit/alloc_kit.h"
 
-#define PAGE 4096u
+#define PAGE KIT_PAGE
 
 /* A thread that is said to be gone has no cache, and so no pocket. */
 static void start_without_pocket(void)
@@ -26,7 +26,7 @@ static size_t live_bytes(const char *p, size_t len)
 {
     size_t n = 0;
     for (size_t at = 0; at < len; at += PAGE) {
-        uint64_t mask[4] = {0};
+        uint64_t mask[PAGE / 16 / 64] = {0};
         n += za_alloc_region_ops.live((uintptr_t)p + at, PAGE, mask) * 16;
     }
     return n;

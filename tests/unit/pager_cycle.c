@@ -18,7 +18,8 @@
 
 #define CHUNK_PAGES (ZA_CHUNK_SIZE / REGION_PAGE)
 #define PAGES (2 * CHUNK_PAGES)
-#define UNIT ((size_t)16)
+#define UNIT REGION_UNIT
+#define RUN ((size_t)16) /* pages: whole units, whatever their size */
 
 static void start(void)
 {
@@ -273,21 +274,21 @@ static void discard(size_t page, size_t n)
 UNIT_TEST(discarded_pages_are_zeros)
 {
     start();
-    region_fill(0, 6 * UNIT, 1);
+    region_fill(0, 6 * RUN, 1);
     evict();
-    region_fill(0, 2 * UNIT, 2);
-    region_limbo(UNIT, UNIT);
-    discard(3, 4);            /* resident */
-    discard(UNIT + 3, 4);     /* in limbo */
-    discard(4 * UNIT + 3, 4); /* stored */
-    discard(10 * UNIT, 4);    /* never touched */
+    region_fill(0, 2 * RUN, 2);
+    region_limbo(RUN, RUN);
+    discard(3, 4);           /* resident */
+    discard(RUN + 3, 4);     /* in limbo */
+    discard(4 * RUN + 3, 4); /* stored */
+    discard(10 * RUN, 4);    /* never touched */
     CHECK_EQ(za_stat_get(ZA_STAT_PG_DISCARDED), 4);
-    check_sums(4 * UNIT - 4 + UNIT - 4);
-    CHECK(region_zero(3, 4) && region_zero(UNIT + 3, 4) && region_zero(4 * UNIT + 3, 4));
-    CHECK(region_zero(10 * UNIT, 4));
-    CHECK(region_holds(0, 3, 2) && region_holds(7, UNIT - 4, 2));
-    CHECK(region_holds(UNIT + 7, UNIT - 7, 2) && region_holds(2 * UNIT, 2 * UNIT + 3, 1));
-    CHECK(region_holds(4 * UNIT + 7, 2 * UNIT - 7, 1));
+    check_sums(4 * RUN - 4 + RUN - 4);
+    CHECK(region_zero(3, 4) && region_zero(RUN + 3, 4) && region_zero(4 * RUN + 3, 4));
+    CHECK(region_zero(10 * RUN, 4));
+    CHECK(region_holds(0, 3, 2) && region_holds(7, RUN - 4, 2));
+    CHECK(region_holds(RUN + 7, RUN - 7, 2) && region_holds(2 * RUN, 2 * RUN + 3, 1));
+    CHECK(region_holds(4 * RUN + 7, 2 * RUN - 7, 1));
     check_sums(0);
 }
 
@@ -322,19 +323,19 @@ static int relocate(size_t from, size_t to, size_t n)
 /* Thirds: resident, stored, limbo; with holes in each. */
 static void mixture(size_t page, uint32_t stamp)
 {
-    region_fill(page, 3 * UNIT, stamp);
+    region_fill(page, 3 * RUN, stamp);
     evict();
-    region_fill(page, UNIT, stamp);
-    region_fill(page + 2 * UNIT, UNIT, stamp);
-    region_limbo(page + 2 * UNIT, UNIT);
+    region_fill(page, RUN, stamp);
+    region_fill(page + 2 * RUN, RUN, stamp);
+    region_limbo(page + 2 * RUN, RUN);
     for (size_t third = 0; third < 3; third++)
-        discard(page + third * UNIT + 5, 2);
+        discard(page + third * RUN + 5, 2);
 }
 
 static bool mixture_holds(size_t page, size_t as, uint32_t stamp)
 {
-    for (size_t p = 0; p < 3 * UNIT; p++) {
-        bool hole = p % UNIT == 5 || p % UNIT == 6;
+    for (size_t p = 0; p < 3 * RUN; p++) {
+        bool hole = p % RUN == 5 || p % RUN == 6;
         if (hole ? !region_zero(page + p, 1) : !region_holds_as(page + p, 1, as + p, stamp))
             return false;
     }
@@ -345,12 +346,12 @@ UNIT_TEST(relocate_takes_all_kinds_along)
 {
     start();
     mixture(0, 3);
-    CHECK_EQ(relocate(0, 32 * UNIT, 3 * UNIT), 0);
-    CHECK_EQ(region_present(UNIT, UNIT), 0);
-    CHECK_EQ(za_stat_get(ZA_STAT_PG_MOVED), UNIT - 2);
-    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), UNIT - 2); /* nothing was brought back */
-    CHECK(mixture_holds(32 * UNIT, 0, 3));
-    CHECK(region_zero(0, 3 * UNIT));
+    CHECK_EQ(relocate(0, 12 * RUN, 3 * RUN), 0);
+    CHECK_EQ(region_present(RUN, RUN), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_MOVED), RUN - 2);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), RUN - 2); /* nothing was brought back */
+    CHECK(mixture_holds(12 * RUN, 0, 3));
+    CHECK(region_zero(0, 3 * RUN));
     check_sums(0);
 }
 
@@ -359,21 +360,21 @@ UNIT_TEST(relocate_by_an_odd_distance)
 {
     start();
     mixture(0, 3);
-    CHECK_EQ(relocate(0, 4 * UNIT + 1, 3 * UNIT), 0);
-    CHECK(mixture_holds(4 * UNIT + 1, 0, 3));
-    CHECK(region_zero(0, 3 * UNIT));
+    CHECK_EQ(relocate(0, 4 * RUN + 1, 3 * RUN), 0);
+    CHECK(mixture_holds(4 * RUN + 1, 0, 3));
+    CHECK(region_zero(0, 3 * RUN));
     evict();
-    CHECK(mixture_holds(4 * UNIT + 1, 0, 3));
+    CHECK(mixture_holds(4 * RUN + 1, 0, 3));
 }
 
 UNIT_TEST(relocate_over_old_contents)
 {
     start();
     mixture(0, 3);
-    mixture(8 * UNIT, 4);
-    CHECK_EQ(relocate(0, 8 * UNIT, 3 * UNIT), 0);
-    CHECK(mixture_holds(8 * UNIT, 0, 3));
-    CHECK(region_zero(0, 3 * UNIT));
+    mixture(8 * RUN, 4);
+    CHECK_EQ(relocate(0, 8 * RUN, 3 * RUN), 0);
+    CHECK(mixture_holds(8 * RUN, 0, 3));
+    CHECK(region_zero(0, 3 * RUN));
     check_sums(0);
 }
 
@@ -381,12 +382,12 @@ UNIT_TEST(relocated_pages_go_out_and_come_back)
 {
     start();
     mixture(0, 3);
-    CHECK_EQ(relocate(0, CHUNK_PAGES + 7, 3 * UNIT), 0);
+    CHECK_EQ(relocate(0, CHUNK_PAGES + 7, 3 * RUN), 0);
     evict();
     CHECK_EQ(region_present(0, PAGES), 0);
-    CHECK_EQ(relocate(CHUNK_PAGES + 7, 3, 3 * UNIT), 0);
+    CHECK_EQ(relocate(CHUNK_PAGES + 7, 3, 3 * RUN), 0);
     CHECK(mixture_holds(3, 0, 3));
-    CHECK(region_zero(CHUNK_PAGES, 4 * UNIT));
+    CHECK(region_zero(CHUNK_PAGES, 4 * RUN));
 }
 
 UNIT_TEST(relocate_before_the_start_is_refused)
@@ -412,10 +413,10 @@ UNIT_TEST(zero_pages_need_no_blob)
     CHECK(region_zero(0, 3) && region_holds(3, 1, 1) && region_zero(4, 8 * UNIT - 4));
 }
 
-/* Every third granule dies; pages 8 to 11 of a unit die altogether. */
+/* Every third granule dies; pages 8 to 11 of each run die altogether. */
 static void some_die(size_t page, uint64_t mask[REGION_GRANULES / 64])
 {
-    for (unsigned g = 0; page % UNIT / 4 != 2 && g < REGION_GRANULES; g++)
+    for (unsigned g = 0; page % RUN / 4 != 2 && g < REGION_GRANULES; g++)
         if (g % 3)
             mask[g / 64] |= 1ull << g % 64;
 }
@@ -436,12 +437,12 @@ UNIT_TEST(dead_granules_are_scrubbed_and_dead_pages_dropped)
 {
     start();
     region_live(some_die);
-    region_fill(0, 4 * UNIT, 6);
+    region_fill(0, 4 * RUN, 6);
     evict();
-    CHECK_EQ(za_stat_get(ZA_STAT_PG_DEAD), UNIT);
-    check_sums(3 * UNIT);
-    for (size_t p = 0; p < 4 * UNIT; p++) {
-        bool dead = p % UNIT / 4 == 2;
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DEAD), RUN);
+    check_sums(3 * RUN);
+    for (size_t p = 0; p < 4 * RUN; p++) {
+        bool dead = p % RUN / 4 == 2;
         CHECK(dead ? region_zero(p, 1) : granules_hold(p, 6));
     }
 }

@@ -17,7 +17,7 @@
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
-#define UNIT ((size_t)16)
+#define UNIT REGION_UNIT
 #define STORED ((size_t)0) /* where the pages of each kind begin */
 #define RESIDENT (32 * UNIT)
 #define LIMBO (36 * UNIT)

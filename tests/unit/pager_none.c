@@ -75,7 +75,7 @@ static int refuse_reserve(void **out, size_t len, size_t align)
 
 static void start(void)
 {
-    region_start(ZA_CHUNK_SIZE);
+    region_start(2048 * REGION_PAGE);
     table = *za_os_linux;
     za_os = &table;
 }
@@ -208,7 +208,7 @@ UNIT_TEST(no_fault_thread)
 /* Before anybody asked for anything there are no threads, and nothing to fear. */
 UNIT_TEST(not_started)
 {
-    region_start(ZA_CHUNK_SIZE);
+    region_start(2048 * REGION_PAGE);
     region_fill(0, PAGES, 2);
     CHECK_STR(za_pager_backend(), "not started");
     CHECK(!za_pager_active() && !za_pager_has_worker());

@@ -137,7 +137,7 @@ static void start(void)
 {
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
-    region_start(ZA_CHUNK_SIZE);
+    region_start(2048 * REGION_PAGE);
     for (size_t p = 0; p < PAGES; p++)
         write_page(p);
     region_fill(SHARED, NSHARED, 7);
