@@ -253,7 +253,7 @@ BENCH_FILES ?= $(BENCH)/records $(BENCH)/python
 bench-codec: $(BENCH)/codec $(BENCH_FILES)
 	$(BENCH)/codec $(BENCH_FILES)
 
-BENCH_OBJ := $(filter $(BUILD)/obj/base/% $(BUILD)/obj/compress/%,$(LIB_OBJ))
+BENCH_OBJ := $(filter $(addprefix $(BUILD)/obj/,base/% os/% compress/%),$(LIB_OBJ))
 
 $(BENCH)/codec: $(BUILD)/obj/bench/codec.o $(BENCH_OBJ)
 	@mkdir -p $(@D)

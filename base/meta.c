@@ -22,7 +22,7 @@
 
 #include "base/lock.h"
 
-#define PAGE ((size_t)4096)
+#define PAGE ((size_t)4096) /* the smallest page there is: a larger one changes nothing here */
 #define MIN_SHIFT 4
 #define MAX_SHIFT 46
 #define CHUNK_SIZE ZA_MIB

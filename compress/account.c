@@ -6,13 +6,12 @@
  * Locks: none.  May sleep: no.  May fault: own memory only.  Allocates: nothing.
  */
 #include "compress/store_private.h"
-
-#define OS_PAGE ((size_t)4096)
+#include "os/os.h"
 
 /* Items are used from the front, so this is the part of a ladder that is resident. */
 static uint64_t touched(const struct za_ladder *l, uint32_t high)
 {
-    return za_align_up((size_t)high * l->item_bytes, OS_PAGE);
+    return za_align_up((size_t)high * l->item_bytes, za_os->page_size);
 }
 
 static uint64_t look(const uint64_t *counter)
@@ -31,7 +30,7 @@ void za_store_stats(const struct za_store *s, struct za_store_stats *out)
         .live_bytes = look(&s->counts.live_bytes),
         .compacted_bytes = look(&s->counts.compacted_bytes),
         .mapped_bytes = look(&s->segments.mapped) * ZA_SEGMENT_BYTES,
-        .table_bytes = za_align_up(sizeof(*s), OS_PAGE) + touched(&s->table.ladder, ids) +
+        .table_bytes = za_align_up(sizeof(*s), za_os->page_size) + touched(&s->table.ladder, ids) +
                        touched(&s->segments.ladder, slots),
     };
 }
@@ -51,7 +50,7 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
 {
     if (index-- == 0) {
         *addr = (void *)(uintptr_t)s;
-        *len = za_align_up(sizeof(*s), OS_PAGE);
+        *len = za_align_up(sizeof(*s), za_os->page_size);
         return true;
     }
     if (index < s->table.ladder.rungs)

@@ -11,18 +11,20 @@
 
 #include <string.h>
 
-#define OS_PAGE ((size_t)4096)
+#include "os/os.h"
+
 #define HEAD_BYTES za_align_up(sizeof(struct za_dict), ZA_CODEC_ALIGN)
 #define DICT_MAGIC 0xec30a437u
 
 static size_t self_bytes(size_t content_bytes)
 {
-    return za_align_up(HEAD_BYTES + content_bytes, OS_PAGE);
+    return za_align_up(HEAD_BYTES + content_bytes, za_os->page_size);
 }
 
 static size_t room_bytes(const struct za_dict *d)
 {
-    return za_align_up(za_zstd_ready_bytes((enum za_zstd_effort)d->effort, d->bytes), OS_PAGE);
+    return za_align_up(za_zstd_ready_bytes((enum za_zstd_effort)d->effort, d->bytes),
+                       za_os->page_size);
 }
 
 static void unready(struct za_dict *d)

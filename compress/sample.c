@@ -32,11 +32,11 @@ bool za_page_is_same(const void *page, size_t len, uint64_t *word)
 
 #define RUNS ((size_t)8)
 #define RUN_BYTES ((size_t)32)
-#define PAGE ((size_t)4096)
+#define PIECE ((size_t)4096)
 #define DISTINCT_RANDOM 140u
 
 /*
- * Different values among 256 bytes of one page: 8 runs of 32, evenly spaced.
+ * Different values among 256 bytes of a piece: 8 runs of 32, evenly spaced.
  * Stores only: nothing to wait for.
  */
 static uint32_t distinct_bytes(const uint8_t *page, size_t len)
@@ -54,15 +54,18 @@ static uint32_t distinct_bytes(const uint8_t *page, size_t len)
     return n;
 }
 
-/* A group looks random when each of its pages does: one page of text makes it worth compressing. */
+/*
+ * A group looks random when each 4 KiB of it do, whatever the system's page: 4 KiB of text make it
+ * worth compressing.
+ */
 bool za_page_looks_random(const void *page, size_t len)
 {
     const uint8_t *p = page;
 
     if (len < RUNS * RUN_BYTES)
         return false;
-    for (size_t at = 0; at < len; at += PAGE) {
-        size_t n = za_min(PAGE, len - at);
+    for (size_t at = 0; at < len; at += PIECE) {
+        size_t n = za_min(PIECE, len - at);
         if (n >= RUNS * RUN_BYTES && distinct_bytes(p + at, n) < DISTINCT_RANDOM)
             return false;
     }

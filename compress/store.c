@@ -11,11 +11,11 @@
 
 #include <string.h>
 
-#define OS_PAGE ((size_t)4096)
+#include "os/os.h"
 
 static size_t self_bytes(void)
 {
-    return za_align_up(sizeof(struct za_store), OS_PAGE);
+    return za_align_up(sizeof(struct za_store), za_os->page_size);
 }
 
 struct za_store *za_store_new(const struct za_store_ops *ops)

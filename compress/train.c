@@ -13,11 +13,12 @@
 #include <string.h>
 
 #include "compress/cover.h"
+#include "os/os.h"
 
-#define OS_PAGE ((size_t)4096)
-#define HELD_MAX ((size_t)64 * 4096)
+#define HELD_MAX (256 * ZA_KIB)
 #define HELD_SHARE 4u
 #define COUNT_PIECE ((size_t)16 * 1024)
+#define SMALL_WORK ((size_t)4096)
 /* Work of a byte: made ready for packing; packed twice. */
 #define WORK_READY 2u
 #define WORK_JUDGE 8u
@@ -68,22 +69,22 @@ static const struct za_codec *codec(const struct za_training *t)
 
 static size_t self_bytes(void)
 {
-    return za_align_up(sizeof(struct za_training), OS_PAGE);
+    return za_align_up(sizeof(struct za_training), za_os->page_size);
 }
 
 static size_t samples_bytes(const struct za_training *t)
 {
-    return za_align_up(t->plan.sample_bytes, OS_PAGE);
+    return za_align_up(t->plan.sample_bytes, za_os->page_size);
 }
 
 static size_t cover_bytes(void)
 {
-    return za_align_up(sizeof(struct cover_room), OS_PAGE);
+    return za_align_up(sizeof(struct cover_room), za_os->page_size);
 }
 
 static size_t judge_bytes(const struct za_training *t)
 {
-    return za_align_up(sizeof(struct judge_room) + codec(t)->pack_bytes, OS_PAGE);
+    return za_align_up(sizeof(struct judge_room) + codec(t)->pack_bytes, za_os->page_size);
 }
 
 struct za_training *za_training_new(const struct za_store_ops *ops,
@@ -149,7 +150,7 @@ static size_t gather_end(struct za_training *t)
     za_cover_begin(&t->cover, &t->cover_room->tables, t->samples, t->text, t->cover_room->content,
                    t->plan.content_bytes);
     t->phase = COUNT;
-    return OS_PAGE;
+    return SMALL_WORK;
 }
 
 static size_t count(struct za_training *t)

@@ -54,9 +54,12 @@ static void one_size(size_t n)
     p = valloc(n);
     owns_all(p, n, (size_t)getpagesize());
     free(p);
+#ifdef __GLIBC__
+    size_t page = (size_t)getpagesize();
     p = pvalloc(n);
-    owns_all(p, (n + 4095) / 4096 * 4096, (size_t)getpagesize());
+    owns_all(p, (n + page - 1) / page * page, page);
     free(p);
+#endif
 }
 
 static void one_alignment(size_t align, size_t n)
@@ -67,9 +70,11 @@ static void one_alignment(size_t align, size_t n)
     p = aligned_alloc(align, n);
     owns_all(p, n, align);
     free_aligned_sized_fn(p, align, n);
+#ifdef __GLIBC__
     p = __libc_memalign(align, n);
     owns_all(p, n, align);
     free(p);
+#endif
     if (align % sizeof(void *) == 0) {
         CHECK(posix_memalign(&p, align, n) == 0);
         owns_all(p, n, align);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define CHILD_SECONDS 120
@@ -272,7 +273,7 @@ static void act_popen(void)
 
 static void close_everything(void)
 {
-    if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) != 0)
         die("close_range: %s", strerror(errno));
 }
 

@@ -97,7 +97,8 @@ static void case_messages(void)
     struct object from = fresh(30000), to = fresh(30000);
     struct message *sent = new_message(&from), *received = new_message(&to);
     struct cmsghdr *control = CMSG_FIRSTHDR(&sent->header);
-    *control = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    *control = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(control), &ends[0], sizeof(int));
     cool();
     expect(sendmsg(ends[0], &sent->header, 0), (long)from.size, "sendmsg");
