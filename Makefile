@@ -5,7 +5,8 @@
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
 # Targets: all test test-fast asan ubsan tsan tidy format format-check layers symbols bench-codec
 #          musl aarch64 demo deps install uninstall clean.
-# Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES; SYSROOT for foreign systems.
+# Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
+#          SYSROOT for foreign systems.
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -194,7 +195,7 @@ emulated: $(EMULATED_SRC:tests/%.c=$(BUILD)/plain/bin/%)
 
 # Tests of alloc and pager on pages of 16 and 64 KiB, which tests/fake/wide.c makes of small ones.
 PAGES := 16 64
-PAGE_SRC := $(filter tests/unit/alloc_%,$(UNIT_SRC)) $(addprefix tests/unit/pager_,cycle.c dense.c fork.c race.c none.c)
+PAGE_SRC := $(filter tests/unit/alloc_% tests/unit/pager_%,$(UNIT_SRC))
 
 # $(1): KiB
 define page_rules
