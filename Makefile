@@ -176,6 +176,8 @@ GOALS_musl := all unit-plain unit-obj
 GOALS_aarch64 := all programs-plain emulated
 
 .PHONY: musl aarch64 emulated
+musl:
+aarch64:
 musl aarch64:
 	scripts/sysroot $@ $(BUILD)/$@/sysroot
 	+$(MAKE) CC=$(CC_$@) BUILD=$(BUILD)/$@ SYSROOT=$(BUILD)/$@/sysroot $(GOALS_$@)

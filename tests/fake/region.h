@@ -21,7 +21,7 @@
 #endif
 #define REGION_UNIT (ZA_UNIT_SIZE / REGION_PAGE) /* pages in a unit */
 #define REGION_GRANULES (REGION_PAGE / 16)       /* of 16 bytes, in a page */
-#define REGION_SIZE (16 * 1024 * REGION_PAGE)
+#define REGION_SIZE (REGION_PAGE << 14)
 #define REGION_DAY_MS 86400000u
 
 /* Reserves the region, makes `used` bytes of it usable and gives it to the pager. */
