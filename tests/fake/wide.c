@@ -104,7 +104,7 @@ static int do_remap(void *from, void *to, size_t len)
 /* Which small pages of a page are there: a bit for each; all that is there is `all()`. */
 static uint32_t there(const void *p)
 {
-    unsigned char vec[SMALLS_MAX];
+    unsigned char vec[SMALLS_MAX] = {0};
     uint32_t bits = 0;
 
     CHECK_EQ(za_sys3(SYS_mincore, p, page, vec), 0);
@@ -138,7 +138,7 @@ static int do_resident(const void *p, size_t len, uint64_t *bytes)
 /* The word of a page's first small page that is there. */
 static int do_pagemap(const void *p, size_t n, uint64_t *words)
 {
-    uint64_t word[SMALLS_MAX];
+    uint64_t word[SMALLS_MAX] = {0};
     long fd = za_sys4(SYS_openat, AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 
     if (fd < 0)
