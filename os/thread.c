@@ -235,7 +235,7 @@ int za_linux_sync_threads(void)
 /* Order counts: setgroups of the same groups in another order looks like a change, which is safe. */
 static uint64_t digest_groups(void)
 {
-    uint32_t some[1024];
+    uint32_t some[1024] = {0};
     long n = za_sys2(SYS_getgroups, sizeof(some) / sizeof(*some), some);
     uint64_t h = n < 0 ? (uint64_t)za_sys2(SYS_getgroups, 0, 0) : (uint64_t)n;
     for (long i = 0; i < n; i++)
