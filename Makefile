@@ -118,8 +118,17 @@ $(BUILD)/libzalloc.a: $(BUILD)/libzalloc.so
 	$(AR) rcs $@ $(BUILD)/zalloc-all.o
 	@rm -f $(BUILD)/zalloc-all.o
 
+# The command reads core files with the library's own codecs and records.
+TOOL_LAYERS := base os compress
+TOOL_LIB_SRC := $(filter $(TOOL_LAYERS:%=%/%),$(LIB_SRC))
+
 $(BUILD)/zalloc: $(TOOL_OBJ) $(LIB_OBJ) $(STAMP)
-	$(CC) -o $@ $(TOOL_OBJ) $(filter $(BUILD)/obj/base/% $(BUILD)/obj/os/%,$(LIB_OBJ)) $(LIBS)
+	$(CC) -o $@ $(TOOL_OBJ) $(TOOL_LIB_SRC:%.c=$(BUILD)/obj/%.o) $(LIBS)
+
+# The command under AddressSanitizer, for damaged input (tests/cores/run).
+ASAN_TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/asan/%.o) $(TOOL_LIB_SRC:%.c=$(BUILD)/asan/%.o)
+$(BUILD)/zalloc-asan: $(ASAN_TOOL_OBJ) $(STAMP)
+	$(CC) $(FLAGS_asan) -o $@ $(ASAN_TOOL_OBJ) $(LIBS)
 
 # --- unit tests, in four variants ----------------------------------------------------------------
 

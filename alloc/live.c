@@ -107,4 +107,5 @@ static uint64_t decay(uint64_t now_ns)
     return due == UINT64_MAX ? now_ns + LOOK_AGAIN_NS : due;
 }
 
-const struct za_region_ops za_alloc_region_ops = {.live = live, .decay = decay};
+const struct za_region_ops za_alloc_region_ops = {
+    .live = live, .decay = decay, .stats = za_alloc_stats};

@@ -28,6 +28,8 @@
     X(torture, BOOL, false, 0, 1, "", \
       "evict everything evictable at once, again and again (tests)") \
     X(file, PATH, "", 0, 0, "", "file tier for the coldest blobs") \
+    X(thaw_on_crash, BOOL, false, 0, 1, "", \
+      "a fatal signal: bring everything back before the core is written") \
     X(stats_print, BOOL, false, 0, 1, "", "print statistics to standard error at exit") \
     X(stats_json, PATH, "", 0, 0, "", "write statistics as JSON to this file at exit") \
     X(abort_conf, BOOL, false, 0, 1, "", "abort on a malformed or unknown pair") \

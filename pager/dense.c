@@ -109,6 +109,12 @@ static bool open_rooms(void)
     return pack_room && unpack_room && fault_room;
 }
 
+/* For readers of a core file: where the shelf is. */
+const struct za_dicts *za_dense_dicts(void)
+{
+    return &dicts;
+}
+
 size_t za_dense_bytes(void)
 {
     const struct za_codec *c = &za_codec_zstd[EFFORT];

@@ -3,7 +3,7 @@
 #ifndef ZA_PAGER_DENSE_H
 #define ZA_PAGER_DENSE_H
 
-#include "compress/store.h"
+#include "compress/dict.h"
 
 enum za_dense_end {
     ZA_DENSE_DONE,    /* the unit is as dense as it gets */
@@ -19,6 +19,7 @@ enum za_dense_end za_dense_unit(size_t unit);
 bool za_dense_turn(void);
 void za_dense_sweep(void);
 void za_dense_forget(void);
+const struct za_dicts *za_dense_dicts(void);
 size_t za_dense_bytes(void); /* mapped for rooms, dictionaries and training */
 
 /*

@@ -214,6 +214,7 @@ static void forget_parent(void)
     za_pg.worker_up = 0;
     za_pg.worker_tid = 0;
     za_heir_forget();
+    za_door_forget();
     if (za_pg.ours)
         *za_pg.ours = 1;
 }

@@ -126,19 +126,6 @@ static void finish(int result)
     za_os->wake(&req.done);
 }
 
-/* The kernel touches every page that is out, and F brings each back. */
-static int thaw(void)
-{
-    size_t n = za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift);
-    for (size_t i = 0; za_pg_active() && i < n; i++) {
-        za_page r = za_pg_registered(i) ? za_page_get(&za_pg.pages[i]) : ZA_PAGE_KERNEL;
-        if (r != ZA_PAGE_KERNEL)
-            (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
-    }
-    za_fault_quiesce(); /* the last ones are counted, too */
-    return 0;
-}
-
 /*
  * The kernel announces a child with a descriptor, and waits until that has been read. Where the
  * program leaves room for none, nothing may be registered while it forks: everything comes back
@@ -149,7 +136,7 @@ static bool withdraw(void)
     if (!za_pg_active() || !za_pg.caps.event_fork || !za_pg.nregistered ||
         za_os->spare_files(SPARE_FILES) == 0)
         return false;
-    (void)thaw();
+    (void)za_thaw();
     za_place_unregister_all();
     return true;
 }
@@ -159,7 +146,7 @@ static void stand_still(int sock, bool thaw_first)
 {
     bool withdrawn = withdraw();
     if (thaw_first && !withdrawn)
-        (void)thaw();
+        (void)za_thaw();
     int mine = sock >= 0 && !withdrawn ? za_os->fetch_file(sock) : -1;
     __atomic_store_n(&za_pg.heir_sock, mine, __ATOMIC_RELEASE);
     /*
@@ -189,7 +176,7 @@ static int carry_out(const struct request *r, enum za_mail_op op)
         za_plan_everything(false);
         za_plan_dense(false);
         return za_pg_active() ? 0 : -ENOSYS;
-    case ZA_MAIL_THAW: return thaw();
+    case ZA_MAIL_THAW: (void)za_thaw(); return 0;
     case ZA_MAIL_PIN: return za_pin_range(r->a, r->len, (enum za_pin)r->b);
     case ZA_MAIL_UNPIN: return za_unpin_range(r->a, r->len, (enum za_pin)r->b);
     case ZA_MAIL_KEEP_BEGIN: return za_keep_begin();

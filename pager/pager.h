@@ -30,6 +30,8 @@ struct za_region_ops {
      * returns when it wants to be called next (ns, UINT64_MAX: no need).
      */
     uint64_t (*decay)(uint64_t now_ns);
+    /* Brings the owner's gauges up to date; may be NULL. */
+    void (*stats)(void);
 };
 
 /*
@@ -94,6 +96,15 @@ int za_pager_evict_all(void);
 int za_pager_dense_all(void);
 /* Bring everything back. 0 or -errno. */
 int za_pager_thaw(void);
+/*
+ * For a process about to die, on any thread that may fault, with any lock held by others and with
+ * or without a worker: nothing is taken out any more; bring everything back (returns how many pages
+ * are still out, zero unless their mapping was changed behind our back); pages asked for so far,
+ * which grows while bring_all works.
+ */
+void za_pager_hold_begin(void);
+size_t za_pager_bring_all(void);
+uint64_t za_pager_brought(void);
 bool za_pager_active(void);         /* threads run and a back-end works */
 bool za_pager_has_worker(void);     /* the worker calls the owner's decay: nobody else need do it */
 const char *za_pager_backend(void); /* "move", "remap", "none", or "not started" */

@@ -21,6 +21,7 @@
  */
 #include <errno.h>
 
+#include "pager/door.h"
 #include "pager/private.h"
 
 #define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
@@ -46,7 +47,7 @@ static unsigned mark_of(enum za_pin why)
 bool za_pin_holds(size_t unit)
 {
     return __atomic_load_n(&za_pg.units[unit].pins, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&za_pg.keep, __ATOMIC_ACQUIRE);
+           __atomic_load_n(&za_pg.keep, __ATOMIC_ACQUIRE) || za_door_held();
 }
 
 static void set_pins(size_t unit, unsigned pins)

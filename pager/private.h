@@ -104,6 +104,11 @@ void za_renew_born(void);
 bool za_renew_leave(void);
 int za_renew_hand_over(int theirs);
 
+/* door.c */
+size_t za_thaw(void);
+void za_door_serve(void); /* W */
+void za_door_forget(void);
+
 /* reconcile.c */
 void za_reconcile(void);
 

@@ -165,6 +165,7 @@ static uint64_t turn(uint64_t now)
 static void live(void)
 {
     while (za_mail_serve()) {
+        za_door_serve();
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
         za_mail_sleep(za_max(sleep, SLEEP_MIN_NS));

@@ -36,6 +36,7 @@
 #include "alloc/alloc.h"
 #include "base/base.h"
 #include "pager/pager.h"
+#include "preload/crash.h"
 
 #ifdef __GLIBC__
 
@@ -134,6 +135,7 @@ static void parent(void)
 
 static void child(void)
 {
+    za_crash_child();
     za_alloc_postfork_child();
     za_pager_postfork_child();
     reset_files();

@@ -31,6 +31,7 @@
 #include "base/lock.h"
 #include "base/stat.h"
 #include "os/os.h"
+#include "preload/crash.h"
 #include "preload/exit.h"
 #include "preload/file.h"
 #include "preload/foreign.h"
@@ -86,18 +87,25 @@ static void configure(void)
         za_fatal("ZALLOC_CONF has malformed pairs and abort_conf is true");
 }
 
+static void thread_ends(void)
+{
+    za_thread_exit();
+    za_crash_thread_end();
+}
+
 static void leave(void *round)
 {
     za_thread_leaves();
     if (round == FIRST_ROUND)
         (void)pthread_setspecific(exit_key, SECOND_ROUND);
     else
-        za_thread_exit();
+        thread_ends();
 }
 
 static void arm(void)
 {
     (void)pthread_setspecific(exit_key, FIRST_ROUND);
+    za_crash_thread_begin();
 }
 
 static void start_locked(void)
@@ -134,4 +142,5 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_thread_resolve();
     za_identity_resolve();
     za_fork_register();
+    za_crash_prepare();
 }

@@ -17,10 +17,14 @@ static const char help[] =
     "  doctor [--json]    can zalloc compress here? if not: which command allows it\n"
     "  conf               the configuration keys (ZALLOC_CONF=key:value,...)\n"
     "  stats              the statistics and what they mean\n"
+    "  stats PID [--json]             the statistics of a running process\n"
+    "  thaw PID           brings every page of a process back and keeps it there: before gdb, gcore\n"
+    "  resume PID         ends that\n"
+    "  core CORE [-o OUT] fills the pages that were out into a core file (OUT: CORE.expanded)\n"
     "  --help, --version\n"
     "\n"
     "`zalloc run` looks for libzalloc.so in $ZALLOC_LIB, beside this command and in ../lib.\n"
-    "Exit status: 0 done, 1 doctor says no, 2 wrong usage; run: the program's, 126 or 127 if it\n"
+    "Exit status: 0 done, 1 no (doctor), or not all of it could be done; 2 wrong usage; run: the program's, 126 or 127 if it\n"
     "cannot be run.\n";
 
 int za_tool_complain(const char *format, ...)
@@ -57,10 +61,9 @@ int main(int argc, char **argv)
         const char *name;
         int (*act)(int argc, char **argv);
     } commands[] = {
-        {"run", za_tool_run},
-        {"doctor", za_tool_doctor},
-        {"conf", za_tool_conf},
-        {"stats", za_tool_stats},
+        {"run", za_tool_run},     {"doctor", za_tool_doctor}, {"conf", za_tool_conf},
+        {"stats", za_tool_stats}, {"thaw", za_tool_thaw},     {"resume", za_tool_resume},
+        {"core", za_tool_core},
     };
     if (argc < 2)
         return za_tool_complain("a command is missing; try zalloc --help");

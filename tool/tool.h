@@ -18,6 +18,12 @@ int za_tool_run(int argc, char **argv);
 int za_tool_doctor(int argc, char **argv);
 int za_tool_conf(int argc, char **argv);
 int za_tool_stats(int argc, char **argv);
+int za_tool_thaw(int argc, char **argv);
+int za_tool_resume(int argc, char **argv);
+int za_tool_core(int argc, char **argv);
+
+/* `stats` with a process id. */
+int za_tool_stats_of(const char *pid, bool json);
 
 /* "zalloc: <text>" on standard error; returns EXIT_USAGE. */
 int za_tool_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

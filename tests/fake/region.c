@@ -59,7 +59,7 @@ static uint64_t decay(uint64_t now_ns)
     return now_ns + TURN_NS;
 }
 
-static const struct za_region_ops owner = {live, decay};
+static const struct za_region_ops owner = {.live = live, .decay = decay};
 
 void region_live(region_live_fn *fn)
 {
