@@ -4,7 +4,8 @@
  *
  * Reservations are PROT_NONE without MAP_NORESERVE: they cost nothing, and turning them writable
  * later is judged by the kernel's overcommit rule, so that an absurd request fails as it does under
- * any malloc.
+ * any malloc. They are marked not to be dumped until they are committed: gcore would write every
+ * page of a terabyte of them.
  * Locks: none.  May sleep: mmap_lock.  May fault: no.  Allocates: nothing but what is asked for.
  */
 #include <fcntl.h>
@@ -46,6 +47,7 @@ int za_linux_reserve(void **out, size_t len, size_t align)
         (void)za_sys2(SYS_munmap, base, start - base);
     if (base + len + extra > start + len)
         (void)za_sys2(SYS_munmap, start + len, base + extra - start);
+    (void)za_sys3(SYS_madvise, start, len, MADV_DONTDUMP);
     *out = (void *)start;
     return 0;
 }
@@ -72,11 +74,13 @@ int za_linux_unmap(void *p, size_t len)
 
 int za_linux_commit(void *p, size_t len)
 {
+    (void)za_sys3(SYS_madvise, p, len, MADV_DODUMP);
     return (int)za_sys3(SYS_mprotect, p, len, PROT_READ | PROT_WRITE);
 }
 
 int za_linux_decommit(void *p, size_t len)
 {
+    (void)za_sys3(SYS_madvise, p, len, MADV_DONTDUMP);
     return (int)za_sys3(SYS_mprotect, p, len, PROT_NONE);
 }
 

@@ -4,7 +4,9 @@
  *
  * I1  Only W takes pages out, and it looks at `held` before each unit (pin.c): once W itself has
  *     set it, or has begun another unit since, what is brought back stays.
- * I2  Bringing back needs no lock and no worker, only F: a dying process may do it on any thread.
+ * I2  `withdrawn` is set only when no page is out: then nothing need be registered, and a debugger
+ *     reads pages that were never there as zeros, where a registered range would tell it EIO.
+ * I3  Bringing back needs no lock and no worker, only F: a dying process may do it on any thread.
  *
  * Locks: none.  May sleep: in page faults that F serves.  May fault: on pages that are out.
  * Allocates: nothing.
@@ -88,10 +90,19 @@ static void hold(struct za_door *d)
     size_t before = count_out(), left = za_thaw();
     d->pages = before - za_min(left, before);
     d->left = left;
+    if (left > 0 || d->withdrawn || !__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
+        return;
+    za_place_unregister_all(); /* I2 */
+    d->withdrawn = 1;
 }
 
 static void release(struct za_door *d)
 {
+    if (d->withdrawn && za_place_register_again(za_pg.uffd) < 0) {
+        d->left = 1;
+        return;
+    }
+    d->withdrawn = 0;
     if (!__atomic_exchange_n(&d->held, 0, __ATOMIC_SEQ_CST))
         return;
     za_plan_rested(0, npages());
@@ -127,6 +138,6 @@ void za_door_serve(void)
 void za_door_forget(void)
 {
     struct za_door *d = &za_anchor.door;
-    d->held = 0;
+    d->held = d->withdrawn = 0;
     d->working = d->answered = d->ring;
 }

@@ -42,10 +42,11 @@ struct za_door {
     uint32_t working;  /* [w] the request being served */
     uint32_t answered; /* [w] the request served last */
     uint32_t held;     /* [a] nothing is taken out */
-    uint32_t spare;
+    uint32_t
+        withdrawn;     /* [w] nothing is registered: holes are the kernel's, debuggers read zeros */
     uint64_t progress; /* [a] pages asked for so far; only ever grows */
     uint64_t pages;    /* [w] brought back by the request served last */
-    uint64_t left;     /* [w] still out after it */
+    uint64_t left;     /* [w] still out after it; RELEASE: not 0: the kernel refused, still held */
 };
 
 #define ZA_LAYOUT_WORDS 20u
@@ -90,6 +91,12 @@ extern struct za_anchor za_anchor;
 ZA_INLINE bool za_door_held(void)
 {
     return __atomic_load_n(&za_anchor.door.held, __ATOMIC_ACQUIRE);
+}
+
+/* W. */
+ZA_INLINE bool za_door_withdrawn(void)
+{
+    return za_anchor.door.withdrawn != 0;
 }
 
 #endif

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "base/lock.h"
+#include "pager/door.h"
 #include "pager/private.h"
 
 #define SPARE_FILES 4u /* for a child, its socket, and the way there */
@@ -133,6 +134,8 @@ static void finish(int result)
  */
 static bool withdraw(void)
 {
+    if (za_door_withdrawn())
+        return true;
     if (!za_pg_active() || !za_pg.caps.event_fork || !za_pg.nregistered ||
         za_os->spare_files(SPARE_FILES) == 0)
         return false;
@@ -162,7 +165,7 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_os->close(mine);
     if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
         __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
-    if (withdrawn)
+    if (withdrawn && !za_door_withdrawn())
         (void)za_place_register_again(za_pg.uffd);
 }
 

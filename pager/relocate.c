@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/stat.h"
+#include "pager/door.h"
 #include "pager/private.h"
 
 #define TRIES 1000u
@@ -158,7 +159,7 @@ static void carry_page(size_t from, size_t to)
 int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
 {
     size_t f = za_pg_page_of(from), t = za_pg_page_of(to), n = len >> za_pg.page_shift;
-    if (!za_pg_active() || n == 0 || !register_range(f, n) || !register_range(t, n) ||
+    if (!za_pg_active() || za_door_withdrawn() || n == 0 || !register_range(f, n) || !register_range(t, n) ||
         take_place(t, n) < 0)
         return -ENOSYS;
     for (size_t i = 0; i < n;) {

@@ -74,6 +74,13 @@ int za_tool_resume(int argc, char **argv)
     enum za_live_end end = za_live_ask(&l, ZA_DOOR_RELEASE);
     if (end == ZA_LIVE_FAILED || (end == ZA_LIVE_NO_WORKER && !za_live_set_held(&l, 0)))
         return EXIT_NO;
+    if (end == ZA_LIVE_DONE && l.anchor.door.left != 0) {
+        (void)za_tool_complain(
+            "process %d stays whole: the kernel refuses to watch its memory again "
+            "just now; try later",
+            (int)l.pid);
+        return EXIT_NO;
+    }
     (void)printf(held ? "process %d may take cold pages out again\n"
                       : "process %d was not held: nothing has changed\n",
                  (int)l.pid);
