@@ -4,8 +4,7 @@
  *
  * usage: readcore FILE LIST       a core file
  *        readcore PID LIST        /proc/PID/mem, as a debugger reads it
- *        readcore flip FILE OUT SEED    a copy with some bits flipped, near what is read first
- *        readcore headers FILE          offset of the first byte of memory
+ *        readcore flip FILE SEED    damages the file
  * Prints `N bytes right, M wrong`; exit status 0 if none is wrong.
  */
 #define _GNU_SOURCE
@@ -103,12 +102,14 @@ static int compare(const char *list)
     return right == 0 || wrong > 0;
 }
 
-static void flip(size_t around, size_t reach)
+static void flip(int fd, size_t around, size_t reach)
 {
-    size_t from = around > reach ? around - reach : 0,
-           to = around + reach < size ? around + reach : size;
+    size_t from = around > reach ? around - reach : 0;
+    size_t to = around + reach < size ? around + reach : size;
     size_t at = from + (size_t)random() % (to - from);
-    file[at] ^= (unsigned char)(1u << random() % 8);
+    unsigned char byte = file[at] ^ (unsigned char)(1u << random() % 8);
+    if (pwrite(fd, &byte, 1, (off_t)at) != 1)
+        die("pwrite");
 }
 
 static size_t find(const char *what, size_t len)
@@ -119,7 +120,7 @@ static size_t find(const char *what, size_t len)
     return 0;
 }
 
-/* Little bytes where there are many zeros seldom matter: half of the flips hit what is not zero. */
+/* What is zero seldom matters. */
 static size_t not_zero(void)
 {
     for (unsigned tries = 0; tries < 1000; tries++) {
@@ -130,37 +131,30 @@ static size_t not_zero(void)
     return 0;
 }
 
-static int damage(const char *out, unsigned seed)
+/* Some bits, half of them where a reader looks first; sometimes the end is cut off. */
+static int damage(const char *path, unsigned seed)
 {
     size_t anchor = find("zalloc anchor 1", 16);
+    int fd = open(path, O_WRONLY);
     srandom(seed);
-    unsigned n = 1 + seed % 7;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; fd >= 0 && i <= seed % 7; i++) {
         switch ((seed + i) % 4) {
-        case 0: flip(32, 32); break;
-        case 1: flip(4096, 4096); break;
-        case 2: flip(anchor, 4096); break;
-        default: flip(not_zero(), 1); break;
+        case 0: flip(fd, 2048, 2048); break;
+        case 1: flip(fd, anchor, 2048); break;
+        default: flip(fd, not_zero(), 1); break;
         }
     }
-    if (seed % 5 == 4)
-        size = (size_t)random() * 4 % size;
-    int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    for (size_t at = 0; fd >= 0 && at < size;) {
-        ssize_t r = write(fd, file + at, size - at);
-        if (r <= 0)
-            die(out);
-        at += (size_t)r;
-    }
+    if (seed % 5 == 4 && ftruncate(fd, (off_t)((size_t)random() * 4 % size)) < 0)
+        die("ftruncate");
     return fd < 0 || close(fd) < 0;
 }
 
 int main(int argc, char **argv)
 {
     char path[64];
-    if (argc == 5 && strcmp(argv[1], "flip") == 0) {
+    if (argc == 4 && strcmp(argv[1], "flip") == 0) {
         map_file(argv[2]);
-        return damage(argv[3], (unsigned)strtoul(argv[4], NULL, 10));
+        return damage(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
     }
     if (argc != 3)
         return 2;

@@ -6,19 +6,21 @@
  *
  * A third of the memory is packed densely, most of it fast, some is in limbo at the end; some is
  * zero, and some is small blocks of which every third was freed. HOW: the way to die, or `wait`:
- * print the process id, wait for a line of input, then verify everything and exit 0.
+ * print the process id and obey lines of input, to the end of it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -252,21 +254,64 @@ static void die_quit(void)
 
 static void die_forked(void)
 {
-    if (fork() == 0)
+    pid_t pid = fork();
+    if (pid == 0)
         crash_here();
-    sleep_ms(60000);
+    (void)waitpid(pid, NULL, 0);
+    _exit(0);
 }
 
-static int wait_and_verify(void)
+static bool all_right(void)
 {
-    char line[16];
-    printf("%d\n", (int)getpid());
-    (void)fflush(stdout);
-    if (!fgets(line, sizeof(line), stdin))
-        return 4;
     for (size_t i = 0; i < nitems; i++)
         if (!pattern_is(items[i].p, items[i].len, items[i].id))
-            return 5;
+            return false;
+    return true;
+}
+
+/* A child is nobody's: it may take pages out again. */
+static bool child_right(void)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct item *own = add(BLOCK, PATTERN_TEXT << 32 | 1 << 25);
+        order("pager.evict");
+        _exit(present(own) == 0 && all_right() ? 0 : 1);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* Large blocks grow and move. */
+static bool grown_right(void)
+{
+    for (size_t i = 0; i < 4 && i < nitems; i++) {
+        void *p = realloc(items[i].p, 3 * items[i].len);
+        if (!p || !pattern_is(p, items[i].len, items[i].id))
+            return false;
+        items[i].p = p;
+        pattern_fill(p, items[i].len *= 3, items[i].id);
+    }
+    return true;
+}
+
+/* Does what each line of input says, and prints `ok` or `bad` for it. */
+static int obey(void)
+{
+    char line[64];
+    printf("%d\n", (int)getpid());
+    while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin)) {
+        bool good = false;
+        if (strcmp(line, "verify\n") == 0)
+            good = all_right();
+        else if (strcmp(line, "fork\n") == 0)
+            good = child_right();
+        else if (strcmp(line, "grow\n") == 0)
+            good = grown_right();
+        else if (strcmp(line, "evict\n") == 0)
+            good = !ctl || ctl("pager.evict", NULL, NULL, NULL, 0) == 0;
+        puts(good ? "ok" : "bad");
+    }
     return 0;
 }
 
@@ -287,10 +332,12 @@ int main(int argc, char **argv)
                                                                                "zallctl");
     if (strcmp(argv[1], "no-core") != 0)
         (void)setrlimit(RLIMIT_CORE, &unlimited);
-    build(strtoul(argv[2], NULL, 10));
+    size_t mib = strtoul(argv[2], NULL, 10);
+    if (mib > 0)
+        build(mib);
     list(argv[3]);
     if (strcmp(argv[1], "wait") == 0)
-        return wait_and_verify();
+        return obey();
     if (strcmp(argv[1], "overflow") == 0)
         sink += (unsigned)deeper(1);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
