@@ -51,7 +51,8 @@ extern "C" {
  * "pager.dense"       none           order   the same as pager.evict, and then packs what is stored
  *                                            as densely as it goes
  * "pager.thaw"        none           order   brings every compressed page back, and returns when it
- *                                            is done
+ *                                            is done; cold pages go again later (`zalloc thaw`
+ *                                            keeps them)
  *
  * Strings belong to the library and live as long as the process; paths and words never change.
  *

@@ -49,12 +49,13 @@ static void lost(const char *core, uint64_t pages, const char *why)
 static int tell(const struct names *n, const struct za_core *c, const struct za_expanded *s)
 {
     uint64_t back = s->stored + s->limbo;
+    unsigned long long bytes = back << s->page_shift;
     uint64_t gone = s->cut + s->absent + s->damaged + s->unwritten + s->unknown;
     (void)printf("%s: %llu pages (%llu bytes) put back: %llu from the store, %llu from limbo; %llu "
                  "were there, %llu are lost\n",
-                 n->out, (unsigned long long)back, (unsigned long long)(back << s->page_shift),
-                 (unsigned long long)s->stored, (unsigned long long)s->limbo,
-                 (unsigned long long)s->at_home, (unsigned long long)gone);
+                 n->out, (unsigned long long)back, bytes, (unsigned long long)s->stored,
+                 (unsigned long long)s->limbo, (unsigned long long)s->at_home,
+                 (unsigned long long)gone);
     if (c->cut > 0)
         (void)za_tool_complain("%s: cut short: the last %llu bytes are missing", n->core,
                                (unsigned long long)c->cut);

@@ -78,27 +78,32 @@ static enum find search(struct za_expand *x, const struct za_stretch *s, char *b
     return NOT_HERE;
 }
 
+struct candidate {
+    const struct za_stretch *stretch;
+};
+
 static int by_size(const void *a, const void *b)
 {
-    const struct za_stretch *const *x = a, *const *y = b;
-    return (*x)->there < (*y)->there ? -1 : (*x)->there > (*y)->there;
+    const struct za_stretch *x = ((const struct candidate *)a)->stretch;
+    const struct za_stretch *y = ((const struct candidate *)b)->stretch;
+    return x->there < y->there ? -1 : x->there > y->there;
 }
 
 /* Small stretches first: a data segment is one of those, a heap is not. */
 static enum find search_all(struct za_expand *x)
 {
     struct za_core *c = x->core;
-    const struct za_stretch **order = calloc(c->n + 1, sizeof(*order));
+    struct candidate *order = calloc(c->n + 1, sizeof(*order));
     char *buf = malloc(PIECE);
     enum find end = NOT_HERE;
     size_t n = 0;
     for (size_t i = 0; order && i < c->n; i++)
         if (c->stretches[i].writable)
-            order[n++] = &c->stretches[i];
+            order[n++].stretch = &c->stretches[i];
     if (n > 0)
         qsort(order, n, sizeof(*order), by_size);
     for (size_t i = 0; buf && i < n && end == NOT_HERE; i++)
-        end = search(x, order[i], buf);
+        end = search(x, order[i].stretch, buf);
     free(order);
     free(buf);
     return end;
