@@ -6,6 +6,7 @@
  *     set it, or has begun another unit since, what is brought back stays.
  * I2  `withdrawn` is set only when no page is out: then nothing need be registered, and a debugger
  *     reads pages that were never there as zeros, where a registered range would tell it EIO.
+ *     The bell alone stays registered: whoever calls F must reach it (mail.c, renew.c).
  * I3  Bringing back needs no lock and no worker, only F: a dying process may do it on any thread.
  *
  * Locks: none.  May sleep: in page faults that F serves.  May fault: on pages that are out.
@@ -92,7 +93,7 @@ static void hold(struct za_door *d)
     d->left = left;
     if (left > 0 || d->withdrawn || !__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         return;
-    za_place_unregister_all(); /* I2 */
+    za_place_unregister_chunks(); /* I2 */
     d->withdrawn = 1;
 }
 

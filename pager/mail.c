@@ -134,8 +134,10 @@ static void finish(int result)
  */
 static bool withdraw(void)
 {
-    if (za_door_withdrawn())
+    if (za_door_withdrawn()) {
+        za_place_unregister_all(); /* the bell, which a held process keeps */
         return true;
+    }
     if (!za_pg_active() || !za_pg.caps.event_fork || !za_pg.nregistered ||
         za_os->spare_files(SPARE_FILES) == 0)
         return false;
@@ -165,7 +167,9 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_os->close(mine);
     if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
         __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
-    if (withdrawn && !za_door_withdrawn())
+    if (withdrawn && za_door_withdrawn())
+        (void)za_place_register_bell(za_pg.uffd);
+    else if (withdrawn)
         (void)za_place_register_again(za_pg.uffd);
 }
 

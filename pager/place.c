@@ -80,7 +80,7 @@ static int register_both(int fd, size_t chunk)
     return r;
 }
 
-static int register_bell(int fd)
+int za_place_register_bell(int fd)
 {
     return za_os->uffd_register(fd, (void *)za_pg_bell(), za_pg_page_size());
 }
@@ -93,7 +93,7 @@ bool za_place_register(size_t chunk)
         return true;
     char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
     if (za_os->commit(mirror, ZA_CHUNK_SIZE) < 0 ||
-        (!za_pg.nregistered && register_bell(za_pg.uffd) < 0) ||
+        (!za_pg.nregistered && za_place_register_bell(za_pg.uffd) < 0) ||
         register_both(za_pg.uffd, chunk) < 0) {
         za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
         return false;
@@ -104,7 +104,7 @@ bool za_place_register(size_t chunk)
 }
 
 /* Records stay; za_place_register_again makes it undone. Nothing may be out. */
-void za_place_unregister_all(void)
+void za_place_unregister_chunks(void)
 {
     for (size_t c = 0; c < za_pg.records_ready; c++) {
         if (!za_pg.chunks[c].registered)
@@ -114,6 +114,11 @@ void za_place_unregister_all(void)
         (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT),
                                      ZA_CHUNK_SIZE);
     }
+}
+
+void za_place_unregister_all(void)
+{
+    za_place_unregister_chunks();
     (void)za_os->uffd_unregister(za_pg.uffd, (void *)za_pg_bell(), za_pg_page_size());
 }
 
@@ -122,7 +127,7 @@ void za_place_unregister_all(void)
  */
 int za_place_register_again(int fd)
 {
-    int bell = register_bell(fd);
+    int bell = za_place_register_bell(fd);
     if (bell < 0)
         return bell;
     for (size_t c = 0; c < za_pg.records_ready; c++) {

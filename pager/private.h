@@ -13,7 +13,9 @@ bool za_place_reserve(void);
 bool za_place_records(size_t nchunks);
 bool za_place_register(size_t chunk);
 int za_place_register_again(int fd);
-void za_place_unregister_all(void);
+void za_place_unregister_chunks(void);
+void za_place_unregister_all(void); /* and the bell */
+int za_place_register_bell(int fd);
 bool za_place_exists(size_t page, bool in_mirror);
 
 /* back.c: from the mirror to the heap; `again` is what the caller does about EAGAIN */

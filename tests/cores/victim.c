@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -283,7 +284,7 @@ static bool child_right(void)
 }
 
 /* Large blocks grow and move. */
-static bool grown_right(void)
+static bool grown_right(const char *path)
 {
     for (size_t i = 0; i < 4 && i < nitems; i++) {
         void *p = realloc(items[i].p, 3 * items[i].len);
@@ -292,11 +293,18 @@ static bool grown_right(void)
         items[i].p = p;
         pattern_fill(p, items[i].len *= 3, items[i].id);
     }
+    list(path);
     return true;
 }
 
+/* Gives its identity away for good, which gives the library new threads. */
+static bool becomes_nobody(void)
+{
+    return setgroups(0, NULL) == 0 && setgid(65534) == 0 && setuid(65534) == 0;
+}
+
 /* Does what each line of input says, and prints `ok` or `bad` for it. */
-static int obey(void)
+static int obey(const char *path)
 {
     char line[64];
     printf("%d\n", (int)getpid());
@@ -307,9 +315,11 @@ static int obey(void)
         else if (strcmp(line, "fork\n") == 0)
             good = child_right();
         else if (strcmp(line, "grow\n") == 0)
-            good = grown_right();
+            good = grown_right(path);
         else if (strcmp(line, "evict\n") == 0)
             good = !ctl || ctl("pager.evict", NULL, NULL, NULL, 0) == 0;
+        else if (strcmp(line, "nobody\n") == 0)
+            good = becomes_nobody();
         puts(good ? "ok" : "bad");
     }
     return 0;
@@ -337,7 +347,7 @@ int main(int argc, char **argv)
         build(mib);
     list(argv[3]);
     if (strcmp(argv[1], "wait") == 0)
-        return obey();
+        return obey(argv[3]);
     if (strcmp(argv[1], "overflow") == 0)
         sink += (unsigned)deeper(1);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
