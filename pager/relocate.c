@@ -159,8 +159,8 @@ static void carry_page(size_t from, size_t to)
 int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
 {
     size_t f = za_pg_page_of(from), t = za_pg_page_of(to), n = len >> za_pg.page_shift;
-    if (!za_pg_active() || za_door_withdrawn() || n == 0 || !register_range(f, n) || !register_range(t, n) ||
-        take_place(t, n) < 0)
+    if (!za_pg_active() || za_door_withdrawn() || n == 0 || !register_range(f, n) ||
+        !register_range(t, n) || take_place(t, n) < 0)
         return -ENOSYS;
     for (size_t i = 0; i < n;) {
         size_t done = carry_run(f + i, t + i, n - i);

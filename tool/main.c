@@ -24,8 +24,8 @@ static const char help[] =
     "  --help, --version\n"
     "\n"
     "`zalloc run` looks for libzalloc.so in $ZALLOC_LIB, beside this command and in ../lib.\n"
-    "Exit status: 0 done, 1 no (doctor), or not all of it could be done; 2 wrong usage; run: the program's, 126 or 127 if it\n"
-    "cannot be run.\n";
+    "Exit status: 0 done, 1 doctor says no, or not all could be done, 2 wrong usage; run: the\n"
+    "program's, 126 or 127 if it cannot be run.\n";
 
 int za_tool_complain(const char *format, ...)
 {

@@ -4,7 +4,8 @@
  *
  * usage: readcore FILE LIST       a core file
  *        readcore PID LIST        /proc/PID/mem, as a debugger reads it
- *        readcore flip FILE SEED    damages the file
+ *        readcore flip FILE SEED        damages the file
+ *        readcore hollow FILE ADDRESS   no header promises more than a page of that memory any more
  * Prints `N bytes right, M wrong`; exit status 0 if none is wrong.
  */
 #define _GNU_SOURCE
@@ -149,12 +150,29 @@ static int damage(const char *path, unsigned seed)
     return fd < 0 || close(fd) < 0;
 }
 
+static int hollow(const char *path, uint64_t addr)
+{
+    const Elf64_Phdr *p = segment_of(addr);
+    int fd = open(path, O_WRONLY);
+    if (!p || fd < 0)
+        return 1;
+    Elf64_Phdr changed = *p;
+    changed.p_filesz = 4096;
+    return pwrite(fd, &changed, sizeof(changed), (const char *)p - (const char *)file) !=
+               (ssize_t)sizeof(changed) ||
+           close(fd) < 0;
+}
+
 int main(int argc, char **argv)
 {
     char path[64];
     if (argc == 4 && strcmp(argv[1], "flip") == 0) {
         map_file(argv[2]);
         return damage(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    }
+    if (argc == 4 && strcmp(argv[1], "hollow") == 0) {
+        map_file(argv[2]);
+        return hollow(argv[2], strtoull(argv[3], NULL, 16));
     }
     if (argc != 3)
         return 2;
