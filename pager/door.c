@@ -57,10 +57,11 @@ static void touch_all(void)
         (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
         __atomic_fetch_add(&za_anchor.door.progress, 1, __ATOMIC_RELAXED);
     }
+    za_fault_quiesce(); /* a page is there a moment before its record says so */
 }
 
 /* Returns how many pages are still out: of a program that takes no more out, none. */
-size_t za_thaw(void)
+size_t za_pager_bring_all(void)
 {
     size_t out = count_out();
     for (unsigned i = 0; i < PASSES && out > 0; i++) {
@@ -75,9 +76,12 @@ void za_pager_hold_begin(void)
     __atomic_store_n(&za_anchor.door.held, 1, __ATOMIC_SEQ_CST);
 }
 
-size_t za_pager_bring_all(void)
+/* W. The same, and F is done with it: the last ones are counted, too. */
+size_t za_thaw(void)
 {
-    return za_thaw();
+    size_t out = za_pager_bring_all();
+    za_fault_quiesce();
+    return out;
 }
 
 uint64_t za_pager_brought(void)
