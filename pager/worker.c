@@ -16,6 +16,7 @@
 #include "base/conf.h"
 #include "base/stat.h"
 #include "pager/dense.h"
+#include "pager/door.h"
 #include "pager/private.h"
 
 #define SLEEP_MAX_NS ZA_NS_PER_S
@@ -155,6 +156,8 @@ static uint64_t turn(uint64_t now)
         return SLEEP_MIN_NS;
     }
     bool untidy = tidy_store();
+    if (za_door_held() && !untidy)
+        return sleep; /* nothing may be taken out: there is nothing to plan */
     uint32_t next = ZA_TICK_NEVER;
     enum za_plan_end end = za_plan_turn(now, &next);
     if (untidy)
