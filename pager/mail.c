@@ -183,7 +183,10 @@ static int carry_out(const struct request *r, enum za_mail_op op)
         za_plan_everything(false);
         za_plan_dense(false);
         return za_pg_active() ? 0 : -ENOSYS;
-    case ZA_MAIL_THAW: (void)za_thaw(); return 0;
+    case ZA_MAIL_THAW:
+        (void)za_thaw();
+        za_fault_quiesce(); /* the last ones are counted, too */
+        return 0;
     case ZA_MAIL_PIN: return za_pin_range(r->a, r->len, (enum za_pin)r->b);
     case ZA_MAIL_UNPIN: return za_unpin_range(r->a, r->len, (enum za_pin)r->b);
     case ZA_MAIL_KEEP_BEGIN: return za_keep_begin();
