@@ -170,7 +170,10 @@ static bool any_fast(size_t first)
 
 static void drop_dead(const struct piece *p)
 {
-    if (!za_page_swap(&za_pg.pages[p->page], p->rec, ZA_PAGE_KERNEL))
+    za_calm_begin();
+    bool dropped = za_page_swap(&za_pg.pages[p->page], p->rec, ZA_PAGE_KERNEL);
+    za_calm_end();
+    if (!dropped)
         return;
     za_store_release(za_pg.store, za_page_blob(p->rec), 1);
     za_stat_add(ZA_STAT_PG_STORED, -1);
@@ -200,6 +203,7 @@ static void scrub(struct cluster *c)
 static void exchange(const struct cluster *c, uint32_t blob)
 {
     unsigned kept = 0;
+    za_calm_begin();
     for (unsigned i = 0; i < c->n; i++) {
         const struct piece *p = &c->piece[i];
         if (!za_page_swap(&za_pg.pages[p->page], p->rec, za_page_make(ZA_PAGE_STORED, i, blob)))
@@ -207,6 +211,7 @@ static void exchange(const struct cluster *c, uint32_t blob)
         za_store_release(za_pg.store, za_page_blob(p->rec), 1);
         kept++;
     }
+    za_calm_end();
     if (kept < c->n)
         za_store_release(za_pg.store, blob, c->n - kept);
     za_stat_add(ZA_STAT_PG_DENSE, kept);

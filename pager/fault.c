@@ -27,6 +27,7 @@
 #define CHILD_PATIENCE_NS (2 * ZA_NS_PER_S)
 #define HEIR_PATIENCE_NS (10 * ZA_NS_PER_MS)
 
+static size_t serving = ZA_NO_PAGE; /* the page whose claims F may hold */
 static bool swallowed; /* a fault message was read and left unanswered: everybody is woken soon */
 static size_t fresh_next; /* the page after the last fresh ones, and how many those were */
 static unsigned fresh_run = 1;
@@ -63,7 +64,7 @@ static void read_events(void)
     if (!read_message(&m))
         za_os->relax();
     else if (m.event == ZA_EV_FORK)
-        za_heir_announced(m.fd);
+        za_heir_announced(m.fd, serving);
     else
         swallowed = true;
 }
@@ -207,6 +208,7 @@ static void serve_page(size_t page, bool write)
         return;
     }
     __atomic_store_n(&za_pg.units[za_pg_unit_of_page(page)].touched, 1, __ATOMIC_RELAXED);
+    serving = page;
     switch (za_page_state(r)) {
     case ZA_PAGE_KERNEL: fill_fresh(page, write); break;
     case ZA_PAGE_MOVING:
@@ -221,6 +223,7 @@ static void serve_page(size_t page, bool write)
         wake(page);
         break;
     }
+    serving = ZA_NO_PAGE;
     __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
 }
 
@@ -251,13 +254,27 @@ static void answer_bell(uintptr_t addr)
 static void serve(const struct za_uffd_msg *m)
 {
     if (m->event == ZA_EV_FORK)
-        za_heir_announced(m->fd);
+        za_heir_announced(m->fd, ZA_NO_PAGE);
     else if (m->event == ZA_EV_FAULT && m->addr - za_pg_bell() < za_pg_page_size())
         answer_bell(m->addr);
     else if (m->event == ZA_EV_FAULT && m->addr - za_pg.mirror < za_pg.size)
         serve_mirror(m->addr);
     else if (m->event == ZA_EV_FAULT)
         serve_page(za_pg_page_of(m->addr), m->write);
+}
+
+/* F waits for W: what W may need now, and what must not be left lying; the rest asks again. */
+static void serve_worker(void)
+{
+    struct za_uffd_msg m;
+    if (!read_message(&m))
+        za_os->relax();
+    else if (m.event == ZA_EV_FORK)
+        za_heir_announced(m.fd, ZA_NO_PAGE);
+    else if (m.event == ZA_EV_FAULT && m.addr - za_pg.mirror < za_pg.size)
+        serve_mirror(m.addr);
+    else
+        swallowed = true;
 }
 
 static void begin(void)
@@ -281,6 +298,7 @@ static bool serve_one(void)
     bool some = read_message(&m);
     if (some)
         serve(&m);
+    za_heir_settle(serve_worker);
     if (za_heir_serve())
         some = true;
     if (swallowed)

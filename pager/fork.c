@@ -209,6 +209,8 @@ static void forget_parent(void)
 {
     za_pg.window = 0;
     za_pg.window_served = 0;
+    za_pg.giving = 0;
+    za_pg.taking = 0;
     za_pg.fault_seq = 0;
     za_pg.heir_sock = -1;
     za_pg.worker_up = 0;

@@ -9,6 +9,10 @@
  *   F of the parent: sends the child's userfaultfd, serves it ... hears "ready", lets go, hangs up.
  *   F of the child:  takes it, says "ready", waits for the end of the line, serves.
  *
+ * A child made without our handlers says nothing: it is given all pages that are out, while W takes
+ * nothing away (calm.c). Its descriptor waits in the brood for the end of the service in which it
+ * was announced.
+ *
  * When the child says nothing for long (stopped by a debugger, say) it is filled,
  * and the parent goes on.
  *
@@ -24,15 +28,14 @@ static int heir_fd = -1;   /* the child's userfaultfd */
 static int heir_line = -1; /* our end of the socket */
 static uint64_t heir_since;
 
-static int brood[BROOD_MAX]; /* children of children that are being filled */
+static int brood[BROOD_MAX]; /* children to be filled: bare ones, and what they made meanwhile */
 static unsigned nbrood;
 static int filling = -1; /* the descriptor `attend` reads */
 
 static void adopt(int fd)
 {
     if (nbrood == BROOD_MAX)
-        za_fatal(
-            "fork: too many bare forks of bare forks at once; stopping before wrong data is seen");
+        za_fatal("fork: too many bare forks at once; stopping before wrong data is seen");
     brood[nbrood++] = fd;
 }
 
@@ -87,16 +90,34 @@ static void let_go(void)
 }
 
 /*
- * The kernel announces a child. Without a socket it has no handler of ours: it is filled at once.
+ * F's claims in the unit of the page it is restoring: once they are settled the records say that
+ * the parent has these pages, and the child would be forgotten.
  */
-void za_heir_announced(int fd)
+static void give_claims(int fd, size_t page)
+{
+    size_t first = page - page % za_pg.unit_pages;
+    int before = filling;
+    filling = fd;
+    for (size_t i = first; i < first + za_pg.unit_pages; i++) {
+        enum za_page_state s = za_page_state(za_page_get(&za_pg.pages[i]));
+        if (s == ZA_PAGE_BACK || s == ZA_PAGE_FILLING)
+            za_fill_child_page(fd, i, attend);
+    }
+    filling = before;
+}
+
+/*
+ * The kernel announces a child. Without a socket it has no handler of ours: it is given every page
+ * that is out, when F is done with `page`, which it is restoring (ZA_NO_PAGE: with none).
+ */
+void za_heir_announced(int fd, size_t page)
 {
     int sock = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
     if (sock < 0) {
-        fill(fd);
+        if (page != ZA_NO_PAGE)
+            give_claims(fd, page);
+        adopt(fd);
         za_stat_add(ZA_STAT_FORKS_BARE, 1);
-        (void)za_os->close(fd);
-        raise_brood();
         return;
     }
     heir_fd = fd;
@@ -104,6 +125,16 @@ void za_heir_announced(int fd)
     heir_since = za_os->now();
     if (za_os->send_file(sock, fd) < 0)
         fill(fd); /* the child opens its own, and finds everything there */
+}
+
+/* At the end of a service, when F has no claim: bare children that were announced in it. */
+void za_heir_settle(void (*meanwhile)(void))
+{
+    if (!nbrood)
+        return;
+    za_calm_impose(meanwhile);
+    raise_brood();
+    za_calm_lift();
 }
 
 /* Is there a child to look after, and on which descriptors? */

@@ -173,11 +173,21 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_place_register_again(za_pg.uffd);
 }
 
+/* What the program gives up: a child made before may still use it. */
+static int take_away(const struct request *r, enum za_mail_op op)
+{
+    za_calm_begin();
+    int result =
+        op == ZA_MAIL_DISCARD ? za_drop_range(r->a, r->len) : za_relocate_range(r->a, r->b, r->len);
+    za_calm_end();
+    return result;
+}
+
 static int carry_out(const struct request *r, enum za_mail_op op)
 {
     switch (op) {
-    case ZA_MAIL_DISCARD: return za_drop_range(r->a, r->len);
-    case ZA_MAIL_RELOCATE: return za_relocate_range(r->a, r->b, r->len);
+    case ZA_MAIL_DISCARD:
+    case ZA_MAIL_RELOCATE: return take_away(r, op);
     case ZA_MAIL_EVICT: za_plan_everything(false); return za_pg_active() ? 0 : -ENOSYS;
     case ZA_MAIL_DENSE:
         za_plan_everything(false);

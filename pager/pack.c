@@ -7,7 +7,8 @@
  * compressed together. F may take any of them away at any moment: the commit finds out (page.h I6).
  *
  * Liveness is asked after the page has left the program's reach and after a barrier on all threads
- * (I7), so an object written before the move is an object known live.
+ * (I7), so an object written before the move is an object known live; and what it says dead may be
+ * alive in a child made before: commits and drops wait for calm (calm.c).
  *
  * Locks: none (W only).  May sleep: mmap_lock.
  * May fault: on mirror pages F took away (F fills them).  Allocates: blobs in the store.
@@ -56,8 +57,10 @@ static bool take(size_t page, enum za_page_state to)
 /* A page without content: it becomes a hole. Its mirror is purged with the unit's (page.h I9). */
 static void drop(size_t page, enum za_stat_id why)
 {
+    za_calm_begin();
     if (take(page, ZA_PAGE_KERNEL))
         za_stat_add(why, 1);
+    za_calm_end();
 }
 
 /* To the heap again; a page that MOVE refuses stays in limbo, where it costs its user one fault. */
@@ -132,9 +135,11 @@ static void stage(struct batch *b, size_t page)
 static void commit(const struct batch *b, uint32_t blob)
 {
     unsigned kept = 0;
+    za_calm_begin();
     for (unsigned i = 0; i < b->n; i++)
         kept += za_page_swap(&za_pg.pages[b->page[i]], ZA_PAGE_PACKING,
                              za_page_make(ZA_PAGE_STORED, i, blob));
+    za_calm_end();
     if (kept < b->n)
         za_store_release(za_pg.store, blob, b->n - kept);
     za_stat_add(ZA_STAT_PG_RACED, b->n - kept);

@@ -64,14 +64,13 @@
  *     what is present, in parent and child, before W takes its next step.
  * I9  W drops contents by taking the record to KERNEL first and purging the mirror afterwards: F
  *     never reads a mirror page that W may purge (it would wait for itself).
+ * I10 A child made without our handlers is given, from the records, what is out; W takes nothing away
+ *     meanwhile that the program gave up after the child was made (calm.c).
  *
  * What can still go wrong, and what happens: the store has no memory (page returns, counted); MOVE
  * refuses (page stays, counted by reason); a checksum differs (fatal, I1 is broken: never return
  * garbage); the kernel has no memory for a restore (F retries: the thread that faulted sleeps on,
  * as it would under swap).
- *
- * Known limit: a bare fork (clone without our handlers) does not park W; its child is filled by F
- * from records that W may have moved on since the moment of the fork (fork.c).
  */
 #ifndef ZA_PAGER_PAGE_H
 #define ZA_PAGER_PAGE_H

@@ -113,8 +113,12 @@ static bool on_worker(void)
 
 int za_pager_discard(uintptr_t addr, size_t len)
 {
-    if (za_pager_has_worker() && on_worker())
-        return za_drop_range(addr, len);
+    if (za_pager_has_worker() && on_worker()) {
+        za_calm_begin();
+        int r = za_drop_range(addr, len);
+        za_calm_end();
+        return r;
+    }
     if (!za_pager_active()) {
         int r = za_os->purge((void *)addr, len);
         if (r == 0)

@@ -60,8 +60,16 @@ void za_fill_window(size_t page, void (*again)(void));
 void za_fill_child_page(int fd, size_t page, void (*again)(void));
 void za_fill_child(int fd, void (*again)(void));
 
+/* calm.c: children without handlers, and steps of W that take contents away */
+void za_calm_begin(void); /* W */
+void za_calm_end(void);
+void za_calm_impose(void (*meanwhile)(void)); /* F */
+void za_calm_lift(void);
+
 /* heir.c: F and a child on its way to a fault thread of its own */
-void za_heir_announced(int fd);
+#define ZA_NO_PAGE SIZE_MAX
+void za_heir_announced(int fd, size_t page);
+void za_heir_settle(void (*meanwhile)(void));
 bool za_heir_waits(int fds[2]);
 bool za_heir_serve(void);
 void za_heir_forget(void);

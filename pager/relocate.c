@@ -34,6 +34,25 @@ static void wait_a_moment(void)
     za_os->relax();
 }
 
+/* A fork whose message F has not read yet: the kernel says EAGAIN for as long as it takes. */
+static int64_t copy_in(size_t to, const char *from)
+{
+    int64_t r;
+    while ((r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(to), from, za_pg_page_size(), true)) ==
+           -EAGAIN)
+        za_os->relax();
+    return r;
+}
+
+static int64_t move_in(size_t to, char *from)
+{
+    int64_t r;
+    while ((r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), from, za_pg_page_size(), true)) ==
+           -EAGAIN)
+        za_os->relax();
+    return r;
+}
+
 /*
  * A page MOVE refuses (shared after a fork, pinned) is copied;
  * nothing of the block may stay behind.
@@ -41,9 +60,9 @@ static void wait_a_moment(void)
 static int copy_over(size_t to, char *from)
 {
     size_t size = za_pg_page_size();
-    int64_t r = -EAGAIN;
+    int64_t r = 0;
     for (unsigned i = 0; i < TRIES && r <= 0; i++)
-        r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(to), from, size, true);
+        r = copy_in(to, from);
     if (r <= 0)
         return -EIO;
     if (za_os->purge(from, size) < 0)
@@ -58,7 +77,7 @@ static int carry(size_t to, char *from)
     size_t size = za_pg_page_size();
     int64_t r = -EAGAIN;
     for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
-        r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), from, size, true);
+        r = move_in(to, from);
         if (r == -EEXIST && za_os->purge(za_pg_heap(to), size) == 0)
             r = -EAGAIN;
     }

@@ -78,6 +78,8 @@ struct za_pager {
     uint32_t fault_seq;     /* [a] odd while F serves; F alone writes */
     uint32_t window;        /* [a] a fork is under way: F changes no record */
     uint32_t window_served; /* [a] faults served in a window: reconcile afterwards */
+    uint32_t giving;        /* [a] F fills a bare child: calm.c; futex word of W */
+    uint32_t taking;        /* [a] W takes contents away; W alone writes */
     int heir_sock;          /* [a] where F sends the child's userfaultfd; -1: none */
     uint32_t *ours;         /* [i] a word that reads 0 in a child made without our handlers */
 

@@ -154,6 +154,50 @@ static bool long_lives(pid_t (*make)(void))
     return pid > 0 && ends_well(pid);
 }
 
+#define MANY 160
+#define SMALL 4000
+#define SMALL_LEN 480
+
+/*
+ * What the parent gives up as soon as it has a child, in large blocks and among small ones, the
+ * child still has.
+ */
+static bool gives_up(pid_t (*make)(void))
+{
+    static char *large[MANY], *small[SMALL];
+    for (unsigned i = 0; i < MANY; i++)
+        large[i] = block(LEN, i + 1000);
+    for (unsigned i = 0; i < SMALL; i++)
+        fill(small[i] = malloc(SMALL_LEN), SMALL_LEN, i + 5000);
+    (void)go_cold(large[0], LEN * (MANY / 2));
+    pid_t pid = make();
+    if (pid == 0) {
+        bool good = true;
+        for (unsigned i = MANY; i-- > 0;)
+            good &= right(large[i], 0, LEN, i + 1000);
+        for (unsigned i = SMALL; i-- > 0;)
+            good &= right(small[i], 0, SMALL_LEN, i + 5000);
+        _exit(good && all_right() ? 0 : 1);
+    }
+    for (unsigned i = MANY; i-- > 0;)
+        free(large[i]);
+    for (unsigned i = 0; i < SMALL; i++)
+        if (i % 16)
+            free(small[i]);
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    for (unsigned i = 0; i < SMALL; i += 16)
+        free(small[i]);
+    return pid > 0 && ends_well(pid);
+}
+
+static bool gives_up_often(pid_t (*make)(void))
+{
+    bool good = true;
+    for (unsigned i = 0; i < 5 && good; i++)
+        good = gives_up(make);
+    return good;
+}
+
 static bool others(void)
 {
     static char *args[] = {"true", NULL};
@@ -178,12 +222,15 @@ int main(int argc, char **argv)
     point("from signal handlers", from_handlers(by_fork));
     point("a bare child that lives on", long_lives(by_fork));
     point("posix_spawn and system", others());
+    point("_Fork, and the parent gives up", gives_up_often(by_fork));
+    point("clone, and the parent gives up", gives_up_often(by_clone));
     for (uintptr_t i = 0; i < 2; i++)
         pthread_create(&t[i], NULL, reader, (void *)(i + 1));
     pthread_create(&t[2], NULL, evicter, NULL);
     point("_Fork, amid traffic", children(by_fork, CHILDREN, false));
     point("clone, amid traffic", children(by_clone, CHILDREN, false));
     point("_Fork twice, amid traffic", children(by_fork, CHILDREN / 5, true));
+    point("clone amid traffic, and the parent gives up", gives_up_often(by_clone));
     stop = true;
     for (unsigned i = 0; i < 3; i++)
         pthread_join(t[i], NULL);

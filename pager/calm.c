@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * calm -- what W may do to memory that children made without our handlers have yet to be given.
+ *
+ * THEORY
+ *
+ * A bare fork (_Fork, raw clone) copies the address space at a moment T that nobody of ours
+ * chooses. Pages that are out are missing in the child; F gives them to it from the parent's
+ * records as they are when F has read the fork's message, some time after T. Whatever W does in
+ * between is safe for the child if it keeps a page's bytes (compressing, moving them about), and
+ * harmful if it takes away what the program gave up after T: that is garbage in the parent and
+ * alive in the child.
+ *
+ * So every step of W that takes contents away (a scrubbed copy that is committed, a page without a
+ * live byte, a discard, a relocation) stands between za_calm_begin and za_calm_end, *after* W has
+ * learnt what was given up.
+ *
+ * I1  When za_calm_begin returns, every child whose T lies before its look has been filled. A child
+ *     whose T lies after it was made when the program had given up what the step takes away.
+ * I2  F fills a bare child only while W is outside such a step, and no such step begins before F is
+ *     done. F holds no claim on a record meanwhile but those of the service that it interrupted,
+ *     and these pages it hands out at once (heir.c).
+ *
+ * How W looks: from T until F has read the message the kernel answers EAGAIN to every ioctl that
+ * changes pages, a senseless one included. If it does not, the message either does not exist or has
+ * been read; the service in which F read it ends only when the child is full, so W waits for the
+ * end of the service that is under way, if any.
+ *
+ * Why F may wait for W here, and nowhere else (page.h I4): W in such a step waits for nobody but F,
+ * and F goes on to do what W can wait for: it reads its messages, fills W's holes in the mirror,
+ * and has no record of its own (serve_mirror, heir.c). Other messages are put off.
+ *
+ * What MOVE does needs no calm: after T the pages are shared with the child, and MOVE refuses them.
+ *
+ * Locks: none.  May sleep: W in za_calm_begin.  May fault: no.  Allocates: nothing.
+ */
+#include <errno.h>
+
+#include "pager/private.h"
+
+/* Is there a child that F has not heard of, or may have heard of without having filled it? */
+static bool unheard(void)
+{
+    if (!za_pg.caps.event_fork)
+        return false;
+    char *any = za_pg_heap(0);
+    if (za_os->uffd_copy(za_pg.uffd, any, any, 0, false) == -EAGAIN)
+        return true;
+    uint32_t seq = __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST);
+    while ((seq & 1) && __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST) == seq) {
+        if (__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST))
+            return true;
+        za_os->relax();
+    }
+    return false;
+}
+
+void za_calm_begin(void)
+{
+    for (;;) {
+        __atomic_store_n(&za_pg.taking, 1, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST) && !unheard())
+            return;
+        __atomic_store_n(&za_pg.taking, 0, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST))
+            (void)za_os->wait(&za_pg.giving, 1, ZA_NEVER);
+        else
+            za_os->relax();
+    }
+}
+
+void za_calm_end(void)
+{
+    __atomic_store_n(&za_pg.taking, 0, __ATOMIC_SEQ_CST);
+}
+
+/* F: no step that takes contents away begins from now on, and the one under way is over. */
+void za_calm_impose(void (*meanwhile)(void))
+{
+    __atomic_store_n(&za_pg.giving, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&za_pg.taking, __ATOMIC_SEQ_CST))
+        meanwhile();
+}
+
+void za_calm_lift(void)
+{
+    __atomic_store_n(&za_pg.giving, 0, __ATOMIC_SEQ_CST);
+    za_os->wake(&za_pg.giving);
+}
