@@ -42,7 +42,7 @@ void za_fork_allow(void)
     za_unlock(&fork_lock);
 }
 
-static bool reopen_works(void)
+bool za_fork_reopen_works(void)
 {
     struct za_uffd_caps caps;
     int fd = za_os->uffd_open(&caps);
@@ -58,7 +58,7 @@ static enum za_fork_way choose_way(int socks[2])
         return ZA_FORK_NOTHING;
     if (za_pg.caps.event_fork)
         return za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER : ZA_FORK_FILL;
-    return reopen_works() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
+    return za_fork_reopen_works() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
 }
 
 void za_pager_prefork(void)
@@ -82,7 +82,7 @@ void za_pager_prefork(void)
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
-    __atomic_store_n(&za_pg.window, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_fault_quiesce();
     za_stat_add(ZA_STAT_FORKS, 1);
     za_stat_add(ZA_STAT_FORKS_THAWED, way == ZA_FORK_THAW);
@@ -104,7 +104,7 @@ void za_pager_postfork_parent(void)
     za_fault_quiesce();
     int unused = __atomic_load_n(&za_pg.heir_sock, __ATOMIC_ACQUIRE);
     if (way != ZA_FORK_HAND_OVER || unused >= 0) {
-        __atomic_store_n(&za_pg.window, 0, __ATOMIC_SEQ_CST);
+        __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_mail_release();
     }
     close_heir_end();
@@ -217,8 +217,28 @@ static void forget_parent(void)
     za_pg.worker_tid = 0;
     za_heir_forget();
     za_door_forget();
+    za_still_forget();
     if (za_pg.ours)
         *za_pg.ours = 1;
+}
+
+static void forget_locks(void)
+{
+    za_lock_init(&fork_lock, ZA_RANK_FORK);
+    za_mail_bare();
+    heir_end = -1;
+}
+
+/* A child made without handlers, but not unseen (still.c); whoever held a lock stayed behind. */
+void za_fork_bare_child(enum za_fork_way w)
+{
+    forget_locks();
+    way = w;
+    forget_parent();
+    if (way == ZA_FORK_REOPEN)
+        start_heir();
+    else
+        start_over();
 }
 
 /*
@@ -228,8 +248,7 @@ static void forget_parent(void)
  */
 void za_fork_found_bare(void)
 {
-    za_lock_init(&fork_lock, ZA_RANK_FORK);
-    za_mail_bare();
+    forget_locks();
     way = ZA_FORK_FILL;
     forget_parent();
     start_over();

@@ -85,7 +85,7 @@ static void let_go(void)
     (void)za_os->close(heir_fd);
     (void)za_os->close(heir_line);
     heir_fd = heir_line = -1;
-    __atomic_store_n(&za_pg.window, 0, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_mail_release();
 }
 

@@ -159,6 +159,7 @@ static void stand_still(int sock, bool thaw_first)
      */
     __atomic_store_n(&parked, 1, __ATOMIC_RELEASE);
     finish(withdrawn ? ZA_MAIL_WITHDRAWN : (sock >= 0 && mine < 0 ? mine : 0));
+    za_still_leave();
     while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE))
         (void)za_os->wait(&parked, 1, ZA_NEVER);
     za_fault_quiesce();
@@ -167,6 +168,7 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_os->close(mine);
     if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
         __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
+    za_still_enter();
     if (withdrawn && za_door_withdrawn())
         (void)za_place_register_bell(za_pg.uffd);
     else if (withdrawn)

@@ -62,10 +62,12 @@ static void start_held(void)
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_IDLE)
         return;
     mark_ours();
+    za_still_born();
     __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.life, ZA_LIFE_STARTED, __ATOMIC_RELEASE);
     if (za_os->thread_start(za_worker_main, &za_pg, "zalloc-worker", true) == 0)
         return;
+    za_still_unborn();
     za_pg.why_none = "the worker thread could not be started";
     za_pg.backend = "none";
     __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
@@ -114,9 +116,11 @@ static bool on_worker(void)
 int za_pager_discard(uintptr_t addr, size_t len)
 {
     if (za_pager_has_worker() && on_worker()) {
+        za_still_enter(); /* decay is rest, but this is work */
         za_calm_begin();
         int r = za_drop_range(addr, len);
         za_calm_end();
+        za_still_leave();
         return r;
     }
     if (!za_pager_active()) {

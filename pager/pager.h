@@ -124,6 +124,16 @@ void za_pager_postfork_child(void);
  */
 void za_pager_renew(void);
 
+/*
+ * The same around a fork that runs no handlers, without a lock: any thread, any moment, a signal
+ * handler's included (still.c). What the first returns is for the others. `keeps_rights`: the child
+ * may open what the caller may.
+ */
+enum za_fork_way { ZA_FORK_NOTHING, ZA_FORK_HAND_OVER, ZA_FORK_REOPEN, ZA_FORK_FILL, ZA_FORK_THAW };
+enum za_fork_way za_pager_prebare(bool keeps_rights);
+void za_pager_postbare_parent(enum za_fork_way way);
+void za_pager_postbare_child(enum za_fork_way way);
+
 void za_pager_stats(void); /* fills the pager.*, store.* and footprint.* gauges */
 void za_pager_check(void); /* paranoid walker */
 

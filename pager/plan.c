@@ -116,6 +116,7 @@ static void densify(size_t unit, struct za_unit *u, uint32_t tick)
 
 static void step(size_t unit, struct za_unit *u, uint32_t tick)
 {
+    za_still_look();
     if (u->due == 0)
         u->due = later(tick, 0);
     else if (u->phase == ZA_UNIT_PROBED)
@@ -227,6 +228,7 @@ void za_plan_everything(bool polite)
     size_t units = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
     for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
         struct za_unit *u = &za_pg.units[unit];
+        za_still_look();
         /* Probed also when it was before: pages may have come back since. */
         if (za_probe_unit(unit) > 0 || u->phase == ZA_UNIT_PROBED)
             pack(unit, u, tick);
@@ -240,9 +242,11 @@ void za_plan_dense(bool polite)
     bool again = true;
     while (again) {
         again = false;
-        for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++)
+        for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
+            za_still_look();
             if (za_pg_registered(unit * za_pg.unit_pages) && za_dense_unit(unit) == ZA_DENSE_LATER)
                 again = !polite;
+        }
         while (za_dense_turn() && !polite)
             ;
     }

@@ -123,11 +123,19 @@ void za_door_forget(void);
 void za_reconcile(void);
 
 /* fork.c */
-enum za_fork_way { ZA_FORK_NOTHING, ZA_FORK_HAND_OVER, ZA_FORK_REOPEN, ZA_FORK_FILL, ZA_FORK_THAW };
-
 void za_fork_found_bare(void);
 void za_fork_exclude(void);
 void za_fork_allow(void);
+void za_fork_bare_child(enum za_fork_way w);
+bool za_fork_reopen_works(void);
+
+/* still.c: W's side of forks that cannot ask it to stand still */
+void za_still_born(void);
+void za_still_unborn(void);
+void za_still_enter(void);
+void za_still_leave(void);
+void za_still_look(void);
+void za_still_forget(void);
 
 /* pager.c */
 bool za_pager_start(void);

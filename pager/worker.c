@@ -106,8 +106,11 @@ static uint64_t until(uint64_t due, uint64_t now)
 
 static uint64_t give_back(uint64_t now)
 {
-    if (now >= decay_due)
+    if (now >= decay_due) {
+        za_still_leave();
         decay_due = za_pg.owner->decay(now);
+        za_still_enter();
+    }
     return until(decay_due, now);
 }
 
@@ -171,7 +174,9 @@ static void live(void)
         za_door_serve();
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
+        za_still_leave();
         za_mail_sleep(za_max(sleep, SLEEP_MIN_NS));
+        za_still_enter();
     }
 }
 
@@ -181,6 +186,7 @@ static void live(void)
 void za_worker_main(void *first)
 {
     begin_life();
+    za_still_enter();
     if (first)
         choose_backend();
     live();
@@ -192,6 +198,9 @@ void za_worker_main(void *first)
  */
 void za_worker_start(void)
 {
+    za_still_born();
     if (za_os->thread_start(za_worker_main, NULL, "zalloc-worker", true) == 0)
         __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
+    else
+        za_still_unborn();
 }

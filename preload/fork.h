@@ -6,4 +6,7 @@
 /* Registers the handlers; once, in the constructor, before anyone else registers any. */
 void za_fork_register(void);
 
+/* Finds libc's _Fork and clone; in the constructor. */
+void za_bare_resolve(void);
+
 #endif

@@ -141,6 +141,7 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_foreign_resolve();
     za_thread_resolve();
     za_identity_resolve();
+    za_bare_resolve();
     za_fork_register();
     za_crash_prepare();
 }

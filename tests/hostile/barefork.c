@@ -2,15 +2,15 @@
 /*
  * barefork -- children made without any handler: _Fork, clone, vfork, while memory is on the move.
  *
- * _Fork is not interposed.  It may be called from a signal handler that interrupted anything of
- * ours, and in a static program libc's own fork calls it; and what it needs the fault thread does
- * for raw clone(2) as well, which cannot be interposed.  So the child's memory must be right
- * without help: every child checks all of it, while the parent's other threads keep pages coming
- * and going.
+ * Every child checks all of its memory, while the parent's other threads keep pages coming and
+ * going, and while the parent gives up what the child still has.  Where children are announced (as
+ * root) the fault thread gives them what is out; where they are not (tests/unprivileged), _Fork,
+ * clone and syscall are interposed.
  */
 #include "hostile.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 
@@ -60,6 +60,28 @@ static pid_t by_fork(void)
 static pid_t by_clone(void)
 {
     return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+/* libc's clone, on a stack from malloc that has gone cold; what it returns says it all. */
+static int on_stack(void *arg)
+{
+    (void)arg;
+    return right(blocks[0], 0, LEN, 1) && right(blocks[NBLOCKS - 1], 0, LEN, NBLOCKS) ? 0 : 1;
+}
+
+static bool ends_well(pid_t pid);
+
+static bool on_cold_stacks(void)
+{
+    bool good = true;
+    for (unsigned i = 0; i < 5 && good; i++) {
+        char *stack = block(4 * UNIT, 99);
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        pid_t pid = clone(on_stack, stack + 3 * UNIT - 64, SIGCHLD, NULL);
+        good = pid > 0 && ends_well(pid) && right(stack, 3 * UNIT, 4 * UNIT, 99);
+        free(stack);
+    }
+    return good;
 }
 
 /* Waits for the child; one that takes for ever is ended and counts as wrong. */
@@ -193,7 +215,7 @@ static bool gives_up(pid_t (*make)(void))
 static bool gives_up_often(pid_t (*make)(void))
 {
     bool good = true;
-    for (unsigned i = 0; i < 5 && good; i++)
+    for (unsigned i = 0; i < 3 && good; i++)
         good = gives_up(make);
     return good;
 }
@@ -219,6 +241,7 @@ int main(int argc, char **argv)
     point("goes cold", go_cold(blocks[0], LEN));
     point("_Fork, alone", children(by_fork, 5, true));
     point("clone, alone", children(by_clone, 5, true));
+    point("libc's clone on a cold stack", on_cold_stacks());
     point("from signal handlers", from_handlers(by_fork));
     point("a bare child that lives on", long_lives(by_fork));
     point("posix_spawn and system", others());
