@@ -307,33 +307,41 @@ static bool serve_one(void)
     return some;
 }
 
-/* False: nothing came before the time was over. */
-static bool sleep_for_more(uint64_t timeout_ns)
+static void sleep_for_more(uint64_t timeout_ns)
 {
     int fds[3] = {za_pg.uffd};
     unsigned n = za_heir_waits(fds + 1) ? 3 : 1;
     za_stat_set(ZA_STAT_PG_FAULT_CPU_NS, za_os->thread_cpu());
-    return za_os->poll(fds, n, n > 1 ? HEIR_PATIENCE_NS : timeout_ns) != 0 || n > 1;
+    (void)za_os->poll(fds, n, n > 1 ? HEIR_PATIENCE_NS : timeout_ns);
+}
+
+/*
+ * A child that has lived for a while gets a worker, and with it a pager of its own: also one whose
+ * faults never end, or all it reads would stay.
+ */
+static void come_of_age(uint64_t *at)
+{
+    if (*at == ZA_NEVER || za_os->now() < *at)
+        return;
+    *at = ZA_NEVER;
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        za_worker_start();
 }
 
 void za_fault_loop(bool child)
 {
     bool quick = false;
-    uint64_t last = 0, patience = child ? CHILD_PATIENCE_NS : ZA_NEVER;
+    uint64_t last = 0, of_age = child ? za_os->now() + CHILD_PATIENCE_NS : ZA_NEVER;
     while (!za_renew_leave()) {
+        come_of_age(&of_age);
         if (serve_one()) {
             uint64_t now = za_os->now();
             quick = now - last < QUICK_NS;
             last = now;
         } else if (quick && za_os->now() - last < SPIN_NS) {
             za_os->relax();
-        } else if (!sleep_for_more(patience)) {
-            /*
-             * A child that has lived for a while: it gets a worker, and with it a pager of its own.
-             */
-            patience = ZA_NEVER;
-            if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
-                za_worker_start();
+        } else {
+            sleep_for_more(of_age == ZA_NEVER ? ZA_NEVER : CHILD_PATIENCE_NS);
         }
     }
 }
