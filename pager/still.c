@@ -126,10 +126,23 @@ enum za_fork_way za_pager_prebare(bool keeps_rights)
     return way;
 }
 
+/*
+ * F fills the child in the service in which it has read of it, which it must have for the fork to
+ * return: until that is over the parent may not exit, for F would go with it.
+ */
+static void await_fill(void)
+{
+    uint32_t seq = __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST);
+    while ((seq & 1) && __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST) == seq)
+        (void)za_os->wait(&za_pg.fault_seq, seq, LOOK_NS);
+}
+
 void za_pager_postbare_parent(enum za_fork_way way)
 {
-    if (way == ZA_FORK_FILL)
+    if (way == ZA_FORK_FILL) {
+        await_fill();
         return;
+    }
     __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_fault_quiesce();
     let_go();

@@ -176,6 +176,36 @@ static bool long_lives(pid_t (*make)(void))
     return pid > 0 && ends_well(pid);
 }
 
+static pid_t (*make_last)(void);
+
+/* What a daemon does: the child goes on when its parent is gone, and tells through a pipe. */
+static bool parent_leaves(void *arg)
+{
+    int *told = arg;
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    pid_t me = getpid(), pid = make_last();
+    if (pid != 0)
+        _exit(pid > 0 ? 0 : 1);
+    while (getppid() == me)
+        sleep_ms(1);
+    _exit(all_right() && write(told[1], "r", 1) == 1 ? 0 : 1);
+}
+
+static bool outlives(pid_t (*make)(void))
+{
+    bool good = true;
+    for (unsigned i = 0; i < 5 && good; i++) {
+        int told[2];
+        char byte;
+        make_last = make;
+        good = pipe(told) == 0 && in_child(parent_leaves, told);
+        close(told[1]);
+        good = good && read(told[0], &byte, 1) == 1;
+        close(told[0]);
+    }
+    return good;
+}
+
 #define MANY 160
 #define SMALL 4000
 #define SMALL_LEN 480
@@ -245,6 +275,8 @@ int main(int argc, char **argv)
     point("from signal handlers", from_handlers(by_fork));
     point("a bare child that lives on", long_lives(by_fork));
     point("posix_spawn and system", others());
+    point("_Fork, and the parent leaves", outlives(by_fork));
+    point("clone, and the parent leaves", outlives(by_clone));
     point("_Fork, and the parent gives up", gives_up_often(by_fork));
     point("clone, and the parent gives up", gives_up_often(by_clone));
     for (uintptr_t i = 0; i < 2; i++)

@@ -220,6 +220,8 @@ int main(int argc, char **argv)
         default: die("usage: prefork [-m MiB] [-k children] [-s seconds] [-w milliseconds]");
         }
     }
+    set("cold_ms", 150);
+    set("cpu_limit", 100);
     nblocks = (options.mib << 20) / BLOCK;
     blocks = malloc(nblocks * sizeof(blocks[0]));
     for (size_t b = 0; blocks && b < nblocks; b++) {
@@ -230,8 +232,6 @@ int main(int argc, char **argv)
         die("prefork: no memory");
     size_t warm = pss_kib(getpid());
     show("the parent, warm", warm);
-    set("cold_ms", 150);
-    set("cpu_limit", 100);
     size_t cold = await("the parent, cold", getpid(), warm / 2);
     check_all(-1, "parent");
     every(start);
