@@ -191,6 +191,7 @@ static void bring_back(size_t page)
 static void serve_in_window(size_t page, za_page r, bool write)
 {
     __atomic_fetch_add(&za_pg.window_served, 1, __ATOMIC_RELAXED);
+    za_windowed_add(page);
     if (za_page_state(r) == ZA_PAGE_STORED)
         za_fill_window(page, read_events);
     else if (out_of_reach(r))

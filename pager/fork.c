@@ -9,11 +9,14 @@
  *              a socket; the child's own fault thread takes it. Needs the announcement (EVENT_FORK)
  *              and a descriptor for the socket.
  *   REOPEN     the child opens a userfaultfd of its own and registers the same chunks. Until then
- *              nothing that is out may be touched: the child has one thread, which is in our
- *              handler, and preload made resident what libc touches on the way there.
+ *              nothing that is out should be touched: the child has one thread, which is in our
+ *              handler, and preload made resident what libc needs on the way there. What else libc
+ *              touches (the values of other threads' keys) is undone (reconcile.c).
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
  *              are out.
  *   THAW       neither: everything is brought back before the fork.
+ *
+ * Forks without handlers: still.c, calm.c and heir.c.
  *
  * In all of them W is parked and F changes no record from
  * prefork until the system call is over (page.h I8).
@@ -132,7 +135,11 @@ static int reopen(void)
     if (za_os->private_files() < 0)
         return -1;
     int fd = za_os->uffd_open(&za_pg.caps);
-    if (fd < 0 || za_place_register_again(fd) < 0)
+    if (fd < 0)
+        return -1;
+    if (way == ZA_FORK_REOPEN)
+        za_undo_early();
+    if (za_place_register_again(fd) < 0)
         return -1;
     za_stat_add(ZA_STAT_FORKS_REOPENED, 1);
     return fd;

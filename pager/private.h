@@ -121,6 +121,8 @@ void za_door_forget(void);
 
 /* reconcile.c */
 void za_reconcile(void);
+void za_windowed_add(size_t page); /* F, in a window */
+void za_undo_early(void);          /* a child's F, before it registers again */
 
 /* fork.c */
 void za_fork_found_bare(void);

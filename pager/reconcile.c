@@ -14,6 +14,30 @@
 #include "base/stat.h"
 #include "pager/private.h"
 
+/*
+ * What F has served in windows since the last reconciling. In a child that opens a userfaultfd of
+ * its own, a page that is present although it is out, and not among these, was made by libc before
+ * our handler ran: it touched a hole (the values of other threads' keys, say, which it clears).
+ */
+#define WINDOWED_MAX 4096u
+static uint32_t windowed[WINDOWED_MAX];
+
+void za_windowed_add(size_t page)
+{
+    uint32_t n = __atomic_load_n(&za_pg.windowed, __ATOMIC_RELAXED);
+    if (n < WINDOWED_MAX)
+        windowed[n] = (uint32_t)page;
+    __atomic_store_n(&za_pg.windowed, n + 1, __ATOMIC_RELEASE);
+}
+
+static bool is_windowed(size_t page)
+{
+    for (uint32_t i = 0; i < za_pg.windowed; i++)
+        if (windowed[i] == page)
+            return true;
+    return false;
+}
+
 static void put_right(size_t page)
 {
     uint64_t *rec = &za_pg.pages[page];
@@ -47,6 +71,39 @@ static void look(size_t first, size_t n, uint64_t words[BATCH])
         words[i] = there[i] & 1 ? ZA_PM_PRESENT : 0;
 }
 
+static bool any_out(size_t first, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL)
+            return true;
+    return false;
+}
+
+static void undo_batch(size_t first, size_t n)
+{
+    uint64_t words[BATCH];
+    look(first, n, words);
+    for (size_t i = 0; i < n; i++)
+        if ((words[i] & SOMEWHERE) && za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL &&
+            !is_windowed(first + i))
+            (void)za_os->purge(za_pg_heap(first + i), za_pg_page_size());
+}
+
+/*
+ * Such a page becomes a hole again, and what libc wrote there is lost: it concerns threads that the
+ * child does not have. What must not be lost (FILEs) is resident, or pinned, before the fork.
+ */
+void za_undo_early(void)
+{
+    size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
+    if (za_pg.windowed > WINDOWED_MAX)
+        return;
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)
+            if (any_out(c * per_chunk + i, n))
+                undo_batch(c * per_chunk + i, n);
+}
+
 static void reconcile_batch(size_t first, size_t n)
 {
     uint64_t words[BATCH];
@@ -60,6 +117,7 @@ static void reconcile_batch(size_t first, size_t n)
 void za_reconcile(void)
 {
     size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
+    za_pg.windowed = 0; /* before the look: what is served from now on is in the list */
     for (size_t c = 0; c < za_pg.records_ready; c++)
         for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)
             reconcile_batch(c * per_chunk + i, n);

@@ -176,6 +176,53 @@ static bool long_lives(pid_t (*make)(void))
     return pid > 0 && ends_well(pid);
 }
 
+#define KEYS 80
+#define VALUES_LEN 512 /* as libc's blocks for the values of keys beyond its first 32 */
+#define NEIGHBOURS 400
+
+static char *neighbours[NEIGHBOURS];
+
+static void *sit(void *go)
+{
+    pthread_key_t key;
+    for (unsigned i = 0; i < KEYS; i++)
+        if (pthread_key_create(&key, NULL) == 0)
+            (void)pthread_setspecific(key, go);
+    for (unsigned i = 0; i < NEIGHBOURS; i++) /* some of them on the same page */
+        fill(neighbours[i] = malloc(VALUES_LEN), VALUES_LEN, i + 9000);
+    char byte;
+    return read(*(int *)go, &byte, 1) == 0 ? NULL : go;
+}
+
+static bool neighbours_right(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        if (!right(neighbours[i], 0, VALUES_LEN, i + 9000))
+            return false;
+    return true;
+}
+
+/* libc's fork clears in the child what other threads kept under their keys, before our handler. */
+static bool cleared_early(void)
+{
+    int go[2];
+    pthread_t t;
+    if (pipe(go) != 0 || pthread_create(&t, NULL, sit, go) != 0)
+        return false;
+    sleep_ms(50);
+    bool good = true;
+    for (unsigned i = 0; i < 5 && good; i++) {
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        good = in_child(neighbours_right, NULL) && neighbours_right(NULL);
+    }
+    close(go[1]);
+    pthread_join(t, NULL);
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        free(neighbours[i]);
+    return good;
+}
+
 static pid_t (*make_last)(void);
 
 /* What a daemon does: the child goes on when its parent is gone, and tells through a pipe. */
@@ -275,6 +322,7 @@ int main(int argc, char **argv)
     point("from signal handlers", from_handlers(by_fork));
     point("a bare child that lives on", long_lives(by_fork));
     point("posix_spawn and system", others());
+    point("fork, what libc clears early", cleared_early());
     point("_Fork, and the parent leaves", outlives(by_fork));
     point("clone, and the parent leaves", outlives(by_clone));
     point("_Fork, and the parent gives up", gives_up_often(by_fork));

@@ -186,7 +186,7 @@ static pid_t by_clone_vm(unsigned number)
 
 static pid_t by_vfork(unsigned number)
 {
-    pid_t pid = vfork();
+    pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
     if (pid == 0)
         _exit(objects[number % nobjects].bytes ? 0 : 1);
     return pid;
@@ -227,10 +227,10 @@ static void say_right(void)
 static pid_t by_orphan(unsigned number)
 {
     norphans++;
-    pid_t pid = fork(), parent = getpid();
+    pid_t pid = fork();
     if (pid != 0)
         return pid;
-    parent = getpid();
+    pid_t parent = getpid();
     pid = fork();
     if (pid != 0)
         _exit(pid > 0 ? 0 : 1);
