@@ -211,8 +211,10 @@ static int carry_out(const struct request *r, enum za_mail_op op)
 static bool make_room(void)
 {
     int r = za_renew_hand_over((int)req.a);
-    if (r == 0)
+    if (r == 0) {
         __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
+        za_still_leave(); /* before the next W is born */
+    }
     finish(r);
     return r == 0;
 }

@@ -142,8 +142,11 @@ static void lone_worker_main(void *arg)
 static void start_lone_worker(void)
 {
     __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
-    if (za_os->thread_start(lone_worker_main, NULL, "zalloc-worker", false) < 0)
-        __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+    za_still_born();
+    if (za_os->thread_start(lone_worker_main, NULL, "zalloc-worker", false) == 0)
+        return;
+    za_still_unborn();
+    __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
 }
 
 /* ---- P ----------------------------------------------------------------------------------------*/
