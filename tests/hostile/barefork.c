@@ -181,6 +181,7 @@ static bool long_lives(pid_t (*make)(void))
 #define NEIGHBOURS 400
 
 static char *neighbours[NEIGHBOURS];
+static volatile bool sits;
 
 static void *sit(void *go)
 {
@@ -191,6 +192,7 @@ static void *sit(void *go)
     for (unsigned i = 0; i < NEIGHBOURS; i++) /* some of them on the same page */
         fill(neighbours[i] = malloc(VALUES_LEN), VALUES_LEN, i + 9000);
     char byte;
+    __atomic_store_n(&sits, true, __ATOMIC_SEQ_CST);
     return read(*(int *)go, &byte, 1) == 0 ? NULL : go;
 }
 
@@ -210,7 +212,9 @@ static bool cleared_early(void)
     pthread_t t;
     if (pipe(go) != 0 || pthread_create(&t, NULL, sit, go) != 0)
         return false;
-    sleep_ms(50);
+    while (!__atomic_load_n(&sits, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    sleep_ms(20); /* it goes to sleep */
     bool good = true;
     for (unsigned i = 0; i < 5 && good; i++) {
         (void)ctl("pager.evict", NULL, NULL, NULL, 0);
