@@ -14,6 +14,7 @@
  *
  * Locks: none (F only).  May sleep: no.  May fault: never.  Allocates: nothing.
  */
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
 
@@ -93,7 +94,8 @@ void za_heir_announced(int fd)
 {
     int sock = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
     if (sock < 0) {
-        fill(fd);
+        if (!za_without(D1_FILL))
+            fill(fd);
         za_stat_add(ZA_STAT_FORKS_BARE, 1);
         (void)za_os->close(fd);
         raise_brood();
@@ -140,7 +142,7 @@ bool za_heir_serve(void)
         let_go();
         return true;
     }
-    if (za_os->now() - heir_since > LONG_NS) {
+    if (za_os->now() - heir_since > LONG_NS && !za_without(D1_PATIENCE)) {
         fill(heir_fd);
         raise_brood();
         let_go();

@@ -29,6 +29,7 @@
 #include "alloc/tcache.h"
 #include "base/conf.h"
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "os/os.h"
 #include "preload/crash.h"
@@ -98,7 +99,7 @@ static void leave(void *round)
     za_thread_leaves();
     if (round == FIRST_ROUND)
         (void)pthread_setspecific(exit_key, SECOND_ROUND);
-    else
+    else if (!za_without(D17_THREAD_END))
         thread_ends();
 }
 
