@@ -114,6 +114,16 @@ WITHOUT_OBJ := $(patsubst %.c,$(BUILD)/without/%.o,$(LIB_SRC) $(PRELOAD_SRC))
 $(BUILD)/without/libzalloc.so: $(WITHOUT_OBJ) $(STAMP)
 	$(CC) -shared -Wl,-soname,libzalloc.so $(LDFLAGS) -o $@ $(WITHOUT_OBJ) $(LIBS)
 
+# The sources with a switch, once more without it: tests/dangers/run compares the code.
+SWITCHED := $(filter-out base/remedy.c,$(shell grep -l base/remedy.h $(LIB_SRC) $(PRELOAD_SRC)))
+.PHONY: switchless
+switchless: $(SWITCHED:%.c=$(BUILD)/switchless/%.o) $(SWITCHED:%.c=$(BUILD)/obj/%.o)
+$(BUILD)/switchless/%.o: %.c $(STAMP)
+	@mkdir -p $(@D)
+	@sed -e '1i #line 1 "$<"' -e 's/za_without([A-Z0-9_]*)/false/g' \
+	     -e 's,^#include "base/remedy.h",,' $< | \
+	        $(CC) $(CFLAGS) $(FLAGS_obj) $(call own_flags,$<) -x c -c - -o $@
+
 # One object with what we use of liblz4 and libzstd in it; global are the names the shared library
 # exports, and no others: but those whose namesake in a static libc could not be found behind ours.
 ONLY_SHARED := ^(pthread_create|set(|e|re|res)[ug]id|setgroups|initgroups)$$
