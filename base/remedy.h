@@ -68,12 +68,16 @@
     X(D13_OUTLIVES, "d13-outlives", "D13", "the fault thread serves until the process is gone") \
     X(D14_POWERLESS, "d14-powerless", "D14", "our threads give up all capabilities once started") \
     X(D14_NO_FILES, "d14-no-files", "D14", "with no descriptor to be had, all comes back first") \
+    X(D14_RENEW, "d14-renew", "D14", "after setuid our threads are replaced") \
+    X(D14_PAGEMAP, "d14-pagemap", "D14", "the pagemap file is opened beforehand and kept") \
     X(D15_CHUNKS, "d15-chunks", "D15", "memory is registered by whole chunks") \
     X(D16_REMEMBER, "d16-remember", "D16", "what does not compress is left alone for long") \
     X(D16_BACK_OFF, "d16-back-off", "D16", "what is found warm is looked at less and less often") \
     X(D16_SLEEP, "d16-sleep", "D16", "the worker sleeps until something is due") \
     X(D17_THREAD_END, "d17-thread-end", "D17", "a thread's cache is given back at its end") \
-    X(D17_START, "d17-start", "D17", "small processes get no thread")
+    X(D17_START, "d17-start", "D17", "small processes get no thread") \
+    X(D18_DESCRIPTOR, "d18-descriptor", "D18", "a thread's descriptor in heap memory stays there") \
+    X(D18_ROBUST, "d18-robust", "D18", "robust mutexes held at a thread's end stay there")
 
 #define ZA_REMEDY_X(ID, name, danger, what) ZA_##ID,
 enum za_remedy { ZA_REMEDY_TABLE(ZA_REMEDY_X) ZA_REMEDY_MAX };

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 
 #define LEN (4 * UNIT)
 #define BIG (1024 * UNIT)
@@ -137,6 +138,21 @@ static void no_way(void)
     point("a child lives", status == 0);
 }
 
+/* The kernel announces a child with a descriptor, for which there is no room. */
+static void forks_without_files(void)
+{
+    const struct rlimit none = {0, 0};
+    last_block = block(LEN, 2);
+    evict();
+    (void)setrlimit(RLIMIT_NOFILE, &none);
+    _exit(status_of(reads_last) == 0 && right(last_block, 0, LEN, 2) ? 0 : 1);
+}
+
+static void no_files(void)
+{
+    point("a fork with no descriptor left", status_of(forks_without_files) == 0);
+}
+
 /* ---- a child that is held up before it can say anything -----------------------------------------
  */
 
@@ -255,6 +271,7 @@ static const struct danger dangers[] = {
     {"files", files},
     {"small-child", small_child},
     {"no-way", no_way},
+    {"no-files", no_files},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
     {"shared-limbo", shared_limbo},
