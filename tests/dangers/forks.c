@@ -153,6 +153,39 @@ static void no_files(void)
     point("a fork with no descriptor left", status_of(forks_without_files) == 0);
 }
 
+/* ---- no handler at all --------------------------------------------------------------------------
+ */
+
+static int bare_status_of(void (*fn)(void))
+{
+    int status = -1;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        fn();
+    return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static void bare(void)
+{
+    last_block = block(LEN, 2);
+    evict();
+    point("a bare child reads everything", bare_status_of(reads_last) == 0);
+}
+
+static void goes_on(void)
+{
+    char *p = block(LEN, 7);
+    evict(); /* there is nobody to do it, until there is somebody */
+    _exit(right(p, 0, LEN, 7) && right(last_block, 0, LEN, 2) ? 0 : 1);
+}
+
+static void bare_life(void)
+{
+    last_block = block(LEN, 2);
+    evict();
+    point("a bare child goes on as a program", bare_status_of(goes_on) == 0);
+}
+
 /* ---- a child that is held up before it can say anything -----------------------------------------
  */
 
@@ -272,6 +305,8 @@ static const struct danger dangers[] = {
     {"small-child", small_child},
     {"no-way", no_way},
     {"no-files", no_files},
+    {"bare", bare},
+    {"bare-life", bare_life},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
     {"shared-limbo", shared_limbo},
