@@ -138,6 +138,22 @@ static void no_way(void)
     point("a child lives", status == 0);
 }
 
+/*
+ * Everything has to come back before such a fork, and the worker, which does it, was born before
+ * the key: it may not touch keyed pages.
+ */
+static void keyed(void)
+{
+    without_announcement();
+    last_block = block(LEN, 2);
+    evict();
+    int key = pkey_alloc(0, 0);
+    if (key < 0 || pkey_mprotect(last_block, LEN, PROT_READ | PROT_WRITE, key) < 0 ||
+        !forbid_userfaultfd())
+        exit(77);
+    point("a child reads keyed pages", status_of(reads_last) == 0);
+}
+
 /* The kernel announces a child with a descriptor, for which there is no room. */
 static void forks_without_files(void)
 {
@@ -305,6 +321,7 @@ static const struct danger dangers[] = {
     {"small-child", small_child},
     {"no-way", no_way},
     {"no-files", no_files},
+    {"keyed", keyed},
     {"bare", bare},
     {"bare-life", bare_life},
     {"held-up", held_up},
