@@ -40,6 +40,7 @@
     X(D1_RECONCILE, "d1-reconcile", "D1", \
       "records are compared with what is present after a fork") \
     X(D1_BARE, "d1-bare", "D1", "a child without handlers finds out, and begins anew") \
+    X(D1_EVENTS, "d1-events", "D1", "a fork is heard of in the middle of a restore") \
     X(D1_PATIENCE, "d1-patience", "D1", "a child that is held up is filled after a second") \
     X(D2_STDIO_LOCK, "d2-stdio-lock", "D2", "libc's list of FILEs is locked before our locks") \
     X(D3_UNSHARE, "d3-unshare", "D3", "pages left shared by a dead child are made exclusive") \

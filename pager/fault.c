@@ -61,7 +61,7 @@ static void wake(size_t page)
 static void read_events(void)
 {
     struct za_uffd_msg m;
-    if (!read_message(&m))
+    if (za_without(D1_EVENTS) || !read_message(&m))
         za_os->relax();
     else if (m.event == ZA_EV_FORK)
         za_heir_announced(m.fd);
