@@ -90,7 +90,8 @@ static void configure(void)
 
 static void thread_ends(void)
 {
-    za_thread_exit();
+    if (!za_without(D17_THREAD_END))
+        za_thread_exit();
     za_crash_thread_end();
 }
 
@@ -99,7 +100,7 @@ static void leave(void *round)
     za_thread_leaves();
     if (round == FIRST_ROUND)
         (void)pthread_setspecific(exit_key, SECOND_ROUND);
-    else if (!za_without(D17_THREAD_END))
+    else
         thread_ends();
 }
 
