@@ -71,7 +71,9 @@ FLAGS_plain := $(UNIT)
 FLAGS_asan := $(UNIT) -fsanitize=address
 FLAGS_ubsan := $(UNIT) -fsanitize=undefined -fno-sanitize-recover=all
 FLAGS_tsan := $(UNIT) -fsanitize=thread
-VARIANTS := obj plain asan ubsan tsan
+# What we ship, but for the switch that takes remedies away (base/remedy.h).
+FLAGS_without := $(PRODUCT) -DZA_TEST_WITHOUT
+VARIANTS := obj plain asan ubsan tsan without
 
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 PRELOAD_OBJ := $(PRELOAD_SRC:%.c=$(BUILD)/obj/%.o)
@@ -106,6 +108,21 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
 
 $(BUILD)/libzalloc.so: $(LIB_OBJ) $(PRELOAD_OBJ) $(STAMP)
 	$(CC) -shared -Wl,-soname,libzalloc.so $(LDFLAGS) -o $@ $(LIB_OBJ) $(PRELOAD_OBJ) $(LIBS)
+
+WITHOUT_OBJ := $(patsubst %.c,$(BUILD)/without/%.o,$(LIB_SRC) $(PRELOAD_SRC))
+
+$(BUILD)/without/libzalloc.so: $(WITHOUT_OBJ) $(STAMP)
+	$(CC) -shared -Wl,-soname,libzalloc.so $(LDFLAGS) -o $@ $(WITHOUT_OBJ) $(LIBS)
+
+# The sources with a switch, once more without it: tests/dangers/run compares the code.
+SWITCHED := $(filter-out base/remedy.c,$(shell grep -l base/remedy.h $(LIB_SRC) $(PRELOAD_SRC)))
+.PHONY: switchless
+switchless: $(SWITCHED:%.c=$(BUILD)/switchless/%.o) $(SWITCHED:%.c=$(BUILD)/obj/%.o)
+$(BUILD)/switchless/%.o: %.c $(STAMP)
+	@mkdir -p $(@D)
+	@sed -e '1i #line 1 "$<"' -e 's/za_without([A-Z0-9_]*)/false/g' \
+	     -e 's,^#include "base/remedy.h",,' $< | \
+	        $(CC) $(CFLAGS) $(FLAGS_obj) $(call own_flags,$<) -x c -c - -o $@
 
 # One object with what we use of liblz4 and libzstd in it; global are the names the shared library
 # exports, and no others: but those whose namesake in a static libc could not be found behind ours.

@@ -9,6 +9,7 @@
 
 #include "alloc/span.h"
 #include "base/meta.h"
+#include "base/remedy.h"
 #include "os/os.h"
 
 #define RESERVE_DEFAULT ((size_t)1 << 40)
@@ -28,7 +29,7 @@ static size_t wanted(size_t want)
     uint64_t limit = za_os->address_limit();
     if (!want) {
         want = za_max(RESERVE_DEFAULT, (size_t)za_os->memory_total() * 8);
-        if (limit != UINT64_MAX)
+        if (limit != UINT64_MAX && !za_without(D12_ADDRESS_LIMIT))
             want = za_min(want, (size_t)limit / 2);
     }
     return za_max(za_align_down(want, ZA_CHUNK_SIZE), RESERVE_LEAST);
@@ -63,7 +64,7 @@ bool za_space_init(size_t want)
     if (za_heap_size)
         return true;
     for (size_t size = wanted(want); size >= RESERVE_LEAST;
-         size = za_align_down(size / 2, ZA_CHUNK_SIZE))
+         size = za_without(D12_ADDRESS_LIMIT) ? 0 : za_align_down(size / 2, ZA_CHUNK_SIZE))
         if (reserve_all(size)) {
             za_meta_note(za_map, &map_committed);
             za_meta_note(za_spans, &spans_committed);

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "base/remedy.h"
 #include "os/private.h"
 #include "os/sys.h"
 
@@ -29,7 +30,7 @@ int za_linux_close(int fd)
 
 static void occupy_standard(void)
 {
-    for (;;) {
+    while (!za_without(D4_STANDARD)) {
         long fd = za_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
         if (fd < 0)
             return;
@@ -42,7 +43,7 @@ static void occupy_standard(void)
 
 int za_linux_private_files(void)
 {
-    long r = za_sys3(SYS_close_range, 0, LAST_FD, CLOSE_UNSHARE);
+    long r = za_without(D4_OWN_TABLE) ? 0 : za_sys3(SYS_close_range, 0, LAST_FD, CLOSE_UNSHARE);
     if (r < 0)
         return (int)r;
     occupy_standard();

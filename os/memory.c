@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
+#include "base/remedy.h"
 #include "os/private.h"
 #include "os/sys.h"
 
@@ -110,7 +111,7 @@ static int open_pagemap(void)
 
 void za_linux_pagemap_keep(int fd)
 {
-    pagemap_fd = fd >= 0 ? fd : open_pagemap();
+    pagemap_fd = za_without(D14_PAGEMAP) ? -1 : fd >= 0 ? fd : open_pagemap();
 }
 
 int za_linux_pagemap_kept(void)

@@ -30,6 +30,7 @@
 #include <pthread.h>
 #endif
 
+#include "base/remedy.h"
 #include "os/private.h"
 #include "os/sys.h"
 
@@ -164,10 +165,34 @@ static void *thread_block(char *area)
     return tp;
 }
 
+#ifdef ZA_TEST_WITHOUT
+extern void *aligned_alloc(size_t align, size_t size); /* the library's own, in the same object */
+
+/* For two threads at once: the second is started by the first, which must not call malloc. */
+static char *take_from_heap(void)
+{
+    static char *two;
+    static unsigned taken;
+    const size_t one = BLOCK_BYTES + STACK_BYTES;
+    if (!two)
+        two = aligned_alloc(za_os->page_size, 2 * one);
+    return two && taken < 2 ? two + one * taken++ : NULL;
+}
+#else
+#define take_from_heap() NULL
+#endif
+
+static int map_area(void **area)
+{
+    if (za_without(D9_OWN_STACKS))
+        return (*area = take_from_heap()) ? 0 : -ENOMEM;
+    return za_linux_map(area, BLOCK_BYTES + STACK_BYTES);
+}
+
 static int spawn(const struct start *s)
 {
     void *area;
-    int r = za_linux_map(&area, BLOCK_BYTES + STACK_BYTES);
+    int r = map_area(&area);
     if (r < 0)
         return r;
     (void)za_sys3(SYS_mprotect, (char *)area + BLOCK_BYTES, za_os->page_size, PROT_NONE);
@@ -188,7 +213,7 @@ static int spawn(const struct start *s)
 int za_linux_thread_start(void (*fn)(void *), void *arg, const char *name, bool share_files)
 {
     const struct start s = {fn, arg, name, share_files};
-    uint64_t all = ~0ull, old = 0;
+    uint64_t all = za_without(D11_SIGNALS) ? 0 : ~0ull, old = 0;
     (void)za_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof(all));
     int r = spawn(&s);
     (void)za_sys4(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, sizeof(old));
@@ -208,6 +233,8 @@ void za_linux_be_modest(void)
 /* Fewer capabilities than before: unlike a change of identity this leaves the process dumpable. */
 void za_linux_drop_privileges(void)
 {
+    if (za_without(D14_POWERLESS))
+        return;
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
     (void)za_sys5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -16,13 +16,15 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/remedy.h"
 #include "os/private.h"
 #include "os/sys.h"
 #include "os/uffd.h"
 
 static int open_raw(void)
 {
-    long fd = za_sys1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    const unsigned flags = za_without(D5_KERNEL_FAULTS) ? UFFD_USER_MODE_ONLY : 0;
+    long fd = za_sys1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
     if (fd >= 0)
         return (int)fd;
     long dev = za_sys4(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0);

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "base/remedy.h"
 #include "pager/private.h"
 
 static bool passing(int64_t r)
@@ -71,7 +72,8 @@ int za_back_move(size_t page, void (*again)(void))
 static void must_exist(size_t page)
 {
     unsigned char there;
-    if (!za_place_exists(page, false) && za_os->present(za_pg_heap(page), 1, &there) != -ENOMEM)
+    if (!za_place_exists(page, false) && !za_without(P1_LIMBO_GONE) &&
+        za_os->present(za_pg_heap(page), 1, &there) != -ENOMEM)
         za_fatal(
             "a page in limbo is gone: something unmapped or dropped memory of the heap or of its mirror; "
             "stopping before wrong data is seen");
@@ -84,7 +86,7 @@ static size_t back_one(size_t page, void (*again)(void))
     int64_t r = move_some(page, 1, again);
     if (r == -EEXIST || r == -ENOENT)
         must_exist(page);
-    else if (r <= 0)
+    else if (r <= 0 && !za_without(D3_COPY))
         (void)za_back_copy(page, false, again);
     return 1;
 }

@@ -18,6 +18,7 @@
  */
 #include <errno.h>
 
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
 
@@ -61,7 +62,7 @@ static void wake(size_t page)
 static void read_events(void)
 {
     struct za_uffd_msg m;
-    if (!read_message(&m))
+    if (za_without(D1_EVENTS) || !read_message(&m))
         za_os->relax();
     else if (m.event == ZA_EV_FORK)
         za_heir_announced(m.fd, serving);
@@ -122,6 +123,8 @@ static size_t fill_zeros(size_t page, unsigned n, bool write)
  */
 static void fill_fresh(size_t page, bool write)
 {
+    if (za_without(D12_FRESH))
+        return;
     bool alone = !write || za_pin_holds(za_pg_unit_of_page(page)); /* guards may be near */
     unsigned n = claim_fresh(page, alone ? 1 : fresh_window(page));
     if (n == 0) {
@@ -329,11 +332,28 @@ static void come_of_age(uint64_t *at)
         za_worker_start();
 }
 
+#ifdef ZA_TEST_WITHOUT
+static uint32_t over; /* futex word: the library's destructor has run */
+
+/* As if F had been stopped in order at the end, like any thread (D13). */
+__attribute__((destructor(101))) static void stop(void)
+{
+    __atomic_store_n(&over, za_without(D13_OUTLIVES), __ATOMIC_RELEASE);
+}
+
+#define stay_while_over() \
+    while (__atomic_load_n(&over, __ATOMIC_ACQUIRE)) \
+    (void)za_os->wait(&over, 1, ZA_NEVER)
+#else
+#define stay_while_over() (void)0
+#endif
+
 void za_fault_loop(bool child)
 {
     bool quick = false;
     uint64_t last = 0, of_age = child ? za_os->now() + CHILD_PATIENCE_NS : ZA_NEVER;
     while (!za_renew_leave()) {
+        stay_while_over();
         come_of_age(&of_age);
         if (serve_one()) {
             uint64_t now = za_os->now();

@@ -25,6 +25,7 @@
  * Allocates: a thread's stack, in the child.
  */
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/private.h"
@@ -60,8 +61,9 @@ static enum za_fork_way choose_way(int socks[2])
     if (!za_pager_active() || !__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         return ZA_FORK_NOTHING;
     if (za_pg.caps.event_fork)
-        return za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER : ZA_FORK_FILL;
-    return za_fork_reopen_works() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
+        return !za_without(D1_HAND_OVER) && za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER
+                                                                          : ZA_FORK_FILL;
+    return za_fork_reopen_works() || za_without(D1_THAW) ? ZA_FORK_REOPEN : ZA_FORK_THAW;
 }
 
 void za_pager_prefork(void)
@@ -139,7 +141,7 @@ static int reopen(void)
         return -1;
     if (way == ZA_FORK_REOPEN)
         za_undo_early();
-    if (za_place_register_again(fd) < 0)
+    if (!za_without(D1_REOPEN) && za_place_register_again(fd) < 0)
         return -1;
     za_stat_add(ZA_STAT_FORKS_REOPENED, 1);
     return fd;
@@ -155,7 +157,7 @@ static void heir_main(void *arg)
     int fd = inherit();
     if (fd < 0)
         fd = reopen();
-    if (fd < 0)
+    if (fd < 0 && !za_without(D1_STOP))
         za_fatal(
             "fork: the child could neither take over its userfaultfd nor open one, and pages of its "
             "memory are stored; stopping before wrong data is seen");

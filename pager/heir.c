@@ -18,6 +18,7 @@
  *
  * Locks: none (F only).  May sleep: no.  May fault: never.  Allocates: nothing.
  */
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
 
@@ -114,6 +115,10 @@ void za_heir_announced(int fd, size_t page)
 {
     int sock = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
     if (sock < 0) {
+        if (za_without(D1_FILL)) {
+            (void)za_os->close(fd);
+            return;
+        }
         if (page != ZA_NO_PAGE)
             give_claims(fd, page);
         adopt(fd);
@@ -171,7 +176,7 @@ bool za_heir_serve(void)
         let_go();
         return true;
     }
-    if (za_os->now() - heir_since > LONG_NS) {
+    if (za_os->now() - heir_since > LONG_NS && !za_without(D1_PATIENCE)) {
         fill(heir_fd);
         raise_brood();
         let_go();

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "pager/door.h"
 #include "pager/private.h"
 
@@ -138,8 +139,8 @@ static bool withdraw(void)
         za_place_unregister_all(); /* the bell, which a held process keeps */
         return true;
     }
-    if (!za_pg_active() || !za_pg.caps.event_fork || !za_pg.nregistered ||
-        za_os->spare_files(SPARE_FILES) == 0)
+    if (za_without(D14_NO_FILES) || !za_pg_active() || !za_pg.caps.event_fork ||
+        !za_pg.nregistered || za_os->spare_files(SPARE_FILES) == 0)
         return false;
     (void)za_thaw();
     za_place_unregister_all();

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/conf.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
 
@@ -51,7 +52,7 @@ static void mark_ours(void)
 bool za_pg_is_ours(void)
 {
     const uint32_t *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
-    if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE))
+    if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE) || za_without(D1_BARE))
         return true;
     za_fork_found_bare();
     return false;
@@ -94,7 +95,7 @@ void za_pager_grown(uintptr_t top)
         ;
     if (__atomic_load_n(&za_pg.life, __ATOMIC_RELAXED) != ZA_LIFE_IDLE)
         return;
-    if (top - za_pg.base > za_conf.start_bytes || za_conf.torture)
+    if (top - za_pg.base > za_conf.start_bytes || za_conf.torture || za_without(D17_START))
         (void)za_pager_start();
 }
 

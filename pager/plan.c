@@ -14,6 +14,7 @@
  * Allocates: nothing.
  */
 #include "base/conf.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/private.h"
@@ -52,7 +53,7 @@ static uint32_t later(uint32_t tick, unsigned backoff)
 
 static uint8_t more(uint8_t backoff, unsigned most)
 {
-    return backoff < most ? (uint8_t)(backoff + 1) : backoff;
+    return backoff < most && !za_without(D16_BACK_OFF) ? (uint8_t)(backoff + 1) : backoff;
 }
 
 static bool all_stored(size_t unit)
@@ -94,7 +95,7 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 {
     bool good = za_pack_unit(unit);
     bool warm = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
-    if (!good)
+    if (!good && !za_without(D16_REMEMBER))
         u->backoff = BACKOFF_RAW;
     else
         u->backoff = warm ? more(u->backoff, BACKOFF_WARM_MAX) : 0;
@@ -145,7 +146,8 @@ static void stir(struct za_unit *u, uint32_t tick)
 static bool budget_left(void)
 {
     uint64_t percent = __atomic_load_n(&za_conf.cpu_limit, __ATOMIC_RELAXED);
-    return za_budget_look(&za_pg.budget, za_os->now(), za_os->thread_cpu(), percent);
+    return za_without(P5_BUDGET) ||
+           za_budget_look(&za_pg.budget, za_os->now(), za_os->thread_cpu(), percent);
 }
 
 static enum za_plan_end walk_chunk(size_t c, uint32_t tick)

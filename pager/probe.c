@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
 
@@ -164,7 +165,8 @@ size_t za_probe_unit(size_t unit)
         return 0;
     uint64_t busy = za_stat_get(ZA_STAT_PG_REFUSED_BUSY);
     size_t kept = probe_once(first, n);
-    if (za_stat_get(ZA_STAT_PG_REFUSED_BUSY) != busy && unshare(first, n))
+    if (za_stat_get(ZA_STAT_PG_REFUSED_BUSY) != busy && !za_without(D3_UNSHARE) &&
+        unshare(first, n))
         kept += probe_once(first, n);
     return kept;
 }

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/door.h"
 #include "pager/private.h"
@@ -81,7 +82,7 @@ static int carry(size_t to, char *from)
         if (r == -EEXIST && za_os->purge(za_pg_heap(to), size) == 0)
             r = -EAGAIN;
     }
-    if (r > 0 || r == -ENOENT)
+    if (r > 0 || r == -ENOENT || za_without(D8_MOVED))
         return 0;
     return copy_over(to, from);
 }

@@ -35,6 +35,7 @@
 
 #include "alloc/alloc.h"
 #include "base/base.h"
+#include "base/remedy.h"
 #include "pager/pager.h"
 #include "preload/crash.h"
 
@@ -69,7 +70,8 @@ static void touch(const void *p, size_t len)
 
 static void touch_files(void)
 {
-    if (!_IO_iter_begin || !_IO_iter_end || !_IO_iter_next || !_IO_iter_file)
+    if (za_without(D1_FILES) || !_IO_iter_begin || !_IO_iter_end || !_IO_iter_next ||
+        !_IO_iter_file)
         return;
     for (void *it = _IO_iter_begin(); it != _IO_iter_end(); it = _IO_iter_next(it)) {
         const FILE *f = _IO_iter_file(it);
@@ -81,13 +83,13 @@ static void touch_files(void)
 
 static void lock_files(void)
 {
-    if (_IO_list_lock)
+    if (_IO_list_lock && !za_without(D2_STDIO_LOCK))
         _IO_list_lock();
 }
 
 static void unlock_files(void)
 {
-    if (_IO_list_unlock)
+    if (_IO_list_unlock && !za_without(D2_STDIO_LOCK))
         _IO_list_unlock();
 }
 

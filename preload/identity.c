@@ -18,6 +18,7 @@
 #include <grp.h>
 #include <unistd.h>
 
+#include "base/remedy.h"
 #include "pager/pager.h"
 #include "preload/export.h"
 
@@ -50,7 +51,7 @@ void za_identity_resolve(void)
 
 static int changed(int result)
 {
-    if (result == 0) {
+    if (result == 0 && !za_without(D14_RENEW)) {
         int saved = errno;
         za_pager_renew();
         errno = saved;

@@ -41,6 +41,7 @@
 #include <sys/mman.h>
 
 #include "alloc/space.h"
+#include "base/remedy.h"
 #include "os/os.h"
 #include "os/sys.h"
 #include "pager/pager.h"
@@ -147,9 +148,9 @@ static long advise_empty(void *p, size_t len, int advice)
 {
     const struct range r = in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
-    if (rc == 0) {
+    if (rc == 0 && !za_without(D7_EMPTY)) {
         (void)za_pager_discard(r.addr, r.len);
-        if (advice == GUARD_INSTALL)
+        if (advice == GUARD_INSTALL && !za_without(D7_GUARD))
             (void)pin(&r, ZA_PIN_FOREIGN);
     }
     return rc;
@@ -158,7 +159,8 @@ static long advise_empty(void *p, size_t len, int advice)
 static long advise_keep(void *p, size_t len, int advice, enum za_pin why)
 {
     const struct range r = in_heap(p, len);
-    bool pinned = pin(&r, why);
+    bool off = why == ZA_PIN_WIPE ? za_without(D7_WIPE) : za_without(D7_DUMP);
+    bool pinned = !off && pin(&r, why);
     long rc = za_sys3(SYS_madvise, p, len, advice);
     if (rc < 0 && pinned)
         unpin(&r, why);
@@ -213,7 +215,7 @@ static long call_resident(long nr, void *p, size_t len, long arg, long arg2)
 ZA_EXPORT int mprotect(void *p, size_t len, int prot)
 {
     size_t within = libc.mprotect ? (uintptr_t)p % za_os->page_size : 0;
-    if (ZA_UNLIKELY(prot != READ_WRITE && touches_heap(p, len)))
+    if (ZA_UNLIKELY(prot != READ_WRITE && touches_heap(p, len)) && !za_without(D7_PROTECT))
         return (int)result(call_resident(SYS_mprotect, (char *)p - within, len + within, prot, 0));
     if (libc.mprotect)
         return libc.mprotect(p, len, prot);
@@ -224,14 +226,14 @@ ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
 {
     if (key == -1)
         return mprotect(p, len, prot);
-    if (ZA_LIKELY(!touches_heap(p, len)))
+    if (ZA_LIKELY(!touches_heap(p, len)) || za_without(D7_KEY))
         return (int)result(za_sys4(SYS_pkey_mprotect, p, len, prot, key));
     return (int)result(call_resident(SYS_pkey_mprotect, p, len, prot, key));
 }
 
 ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
 {
-    if (!(flags & MLOCK_ONFAULT) || !touches_heap(p, len))
+    if (!(flags & MLOCK_ONFAULT) || !touches_heap(p, len) || za_without(D6_ON_FAULT))
         return (int)result(za_sys3(SYS_mlock2, p, len, flags));
     return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
 }
@@ -243,13 +245,14 @@ static void put_locks_right(int flags)
     uintptr_t mirror = za_pager_mirror(&len);
     if (mirror)
         (void)za_sys2(SYS_munlock, mirror, len);
-    if ((flags & MCL_FUTURE) && za_heap_size > used)
+    if ((flags & MCL_FUTURE) && za_heap_size > used && !za_without(D6_FUTURE))
         (void)za_sys2(SYS_mlock, za_heap_base + used, za_heap_size - used);
 }
 
 ZA_EXPORT int mlockall(int flags)
 {
-    za_pager_keep_begin();
+    if (!za_without(D6_MLOCKALL))
+        za_pager_keep_begin();
     long rc = za_sys1(SYS_mlockall, flags);
     if (rc == 0)
         put_locks_right(flags);
@@ -305,7 +308,7 @@ static long unmap_heap(uintptr_t p, size_t len)
 
 ZA_EXPORT int munmap(void *p, size_t len)
 {
-    if (ZA_UNLIKELY(touches_heap(p, len)))
+    if (ZA_UNLIKELY(touches_heap(p, len)) && !za_without(D7_UNMAP))
         return (int)result(unmap_heap((uintptr_t)p, len));
     if (libc.munmap)
         return libc.munmap(p, len);
@@ -314,7 +317,7 @@ ZA_EXPORT int munmap(void *p, size_t len)
 
 static void give_up_place(const void *p, size_t len)
 {
-    if (!touches_heap(p, len))
+    if (!touches_heap(p, len) || za_without(D7_MAP_OVER))
         return;
     const struct range r = in_heap(p, len);
     (void)pin(&r, ZA_PIN_FOREIGN);
@@ -395,7 +398,7 @@ ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
     }
     if (flags & MREMAP_FIXED)
         give_up_place(to, len);
-    if (ZA_LIKELY(!touches_heap(p, old_len)))
+    if (ZA_LIKELY(!touches_heap(p, old_len)) || za_without(D7_REMAP))
         return libc.mremap ? libc.mremap(p, old_len, len, flags, to)
                            : (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
     size_t page = za_os->page_size;

@@ -29,6 +29,7 @@
 #include "alloc/tcache.h"
 #include "base/conf.h"
 #include "base/lock.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "os/os.h"
 #include "preload/crash.h"
@@ -89,7 +90,8 @@ static void configure(void)
 
 static void thread_ends(void)
 {
-    za_thread_exit();
+    if (!za_without(D17_THREAD_END))
+        za_thread_exit();
     za_crash_thread_end();
 }
 

@@ -32,6 +32,7 @@
 #include <sys/prctl.h>
 
 #include "alloc/alloc.h"
+#include "base/remedy.h"
 #include "os/sys.h"
 #include "pager/pager.h"
 #include "preload/export.h"
@@ -76,7 +77,8 @@ static void *begin(void *arg)
 {
     const struct birth b = *(struct birth *)arg;
     za_free(arg);
-    pin_self();
+    if (!za_without(D18_DESCRIPTOR))
+        pin_self();
     return b.start(b.arg);
 }
 
@@ -135,6 +137,8 @@ void za_thread_leaves(void)
     if (za_sys3(SYS_get_robust_list, 0, &head, &len) < 0 || !head || len != sizeof(*head))
         return;
     const struct robust_list *entry = link_of(head->list.next);
+    if (za_without(D18_ROBUST))
+        return;
     for (unsigned i = 0; entry && entry != &head->list && i < ENTRIES_MAX; i++) {
         pin_entry(entry, head->futex_offset);
         entry = link_of(entry->next);

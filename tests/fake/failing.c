@@ -8,8 +8,11 @@
 #define _GNU_SOURCE
 #include "tests/fake/failing.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/unit/unit.h"
 
@@ -19,6 +22,7 @@ struct plan { /* shared by all processes of a run; atomics */
 };
 
 static struct plan *plan;
+static uint64_t uncounted, *injected = &uncounted; /* failures, of all programs: FAILING_COUNT */
 static struct za_os table;
 
 /* 0, or the -errno this call has to fail with. */
@@ -31,6 +35,7 @@ static int hit(enum failing_call call)
         return 0;
     if (n > first && !__atomic_load_n(&plan->forever, __ATOMIC_RELAXED))
         return 0;
+    __atomic_add_fetch(injected, 1, __ATOMIC_RELAXED);
     return -(int)__atomic_load_n(&plan->err, __ATOMIC_RELAXED);
 }
 
@@ -43,8 +48,23 @@ static int hit(enum failing_call call)
 FAILING_TABLE(FAILING_X)
 #undef FAILING_X
 
+/* The file named by FAILING_COUNT holds the sum. */
+static void open_count(void)
+{
+    const char *path = getenv("FAILING_COUNT");
+    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : -1;
+
+    if (fd < 0 || ftruncate(fd, sizeof(*injected)) < 0)
+        return;
+    void *p = mmap(NULL, sizeof(*injected), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(p != MAP_FAILED);
+    injected = p;
+    close(fd);
+}
+
 void failing_start(void)
 {
+    open_count();
     plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(plan != MAP_FAILED);
     failing_disarm();

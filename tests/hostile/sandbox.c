@@ -3,8 +3,8 @@
  * sandbox -- descriptors closed, limits small, rights given away, system calls forbidden, before
  * and after our threads start.
  *
- * usage: sandbox stored [SCENARIO]: all of them, each in a process started anew; with SCENARIO,
- * that process.  A scenario is two steps, before exec and after the memory has gone cold; then all
+ * usage: sandbox stored [SCENARIO]: all of them (with a name in ONLY: that one), each in a process
+ * started anew; with SCENARIO, that process.  A scenario is two steps, before exec and after the memory has gone cold; then all
  * bytes are looked at, in the process, in children and theirs, and they go cold again.
  */
 #include "hostile.h"
@@ -369,7 +369,9 @@ int main(int argc, char **argv)
         return run(&scenarios[(unsigned)atoi(argv[2]) % NSCENARIOS], argc, argv);
     if (!begin(argc, argv))
         return 77;
+    const char *only = getenv("ONLY");
     for (unsigned i = 0; i < NSCENARIOS; i++)
-        point(scenarios[i].name, holds(i, argv));
+        if (!only || strcmp(only, scenarios[i].name) == 0)
+            point(scenarios[i].name, holds(i, argv));
     return end();
 }

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* forks -- what fork needs of us beyond its bytes: places, locks, memory, and an end (D1, D2, D3). */
+#include "dangers.h"
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+
+#define LEN (4 * UNIT)
+#define BIG (1024 * UNIT)
+
+static char **args;
+
+/* Started anew without CAP_SYS_PTRACE: the kernel announces no child to us. */
+static void without_announcement(void)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct caps[2];
+    if (prctl(PR_CAPBSET_READ, CAP_SYS_PTRACE, 0, 0, 0) == 0)
+        return;
+    if (prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0) < 0 || syscall(SYS_capget, &head, caps) < 0)
+        exit(77); /* not root's: nothing to show */
+    caps[0].inheritable = caps[1].inheritable = 0;
+    caps[0].effective = caps[0].permitted &= ~(1u << CAP_SYS_PTRACE);
+    if (syscall(SYS_capset, &head, caps) < 0)
+        exit(77);
+    execv("/proc/self/exe", args);
+    exit(77);
+}
+
+/* ---- FILEs are written to by libc in the child, before any handler of ours -----------------------
+ */
+
+/* With a second thread libc resets the lock of every FILE in the child. */
+__attribute__((noreturn)) static void *rest(void *arg)
+{
+    (void)arg;
+    for (;;)
+        pause();
+}
+
+static void files(void)
+{
+    pthread_t t;
+    enum { FILES = 40 };
+    static FILE *f[FILES];
+    char text[32];
+    int status = -1;
+    bool good = true;
+    without_announcement();
+    pthread_create(&t, NULL, rest, NULL);
+    for (unsigned i = 0; i < FILES; i++) {
+        f[i] = tmpfile();
+        (void)fprintf(f[i], "file %u", i); /* stays in its buffer */
+    }
+    evict();
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (unsigned i = 0; i < FILES; i++) {
+            int len = snprintf(text, sizeof(text), "file %u", i);
+            good = good && fflush(f[i]) == 0 && lseek(fileno(f[i]), 0, SEEK_END) == len;
+        }
+        _exit(good ? 0 : 1);
+    }
+    point("a child's FILEs are whole", waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+/* ---- memory -------------------------------------------------------------------------------------
+ */
+
+static size_t anonymous_kib(void)
+{
+    char line[128];
+    size_t kib = 0;
+    FILE *s = fopen("/proc/self/status", "r");
+    while (s && fgets(line, sizeof(line), s))
+        if (strncmp(line, "RssAnon:", 8) == 0)
+            kib = strtoul(line + 8, NULL, 10);
+    if (s)
+        fclose(s);
+    return kib;
+}
+
+static void small_child(void)
+{
+    char *p = block(BIG, 1);
+    int status = -1;
+    evict();
+    pid_t pid = fork();
+    if (pid == 0) {
+        sleep_ms(300); /* somebody might be filling it */
+        size_t kib = anonymous_kib();
+        _exit(kib < BIG / 1024 / 2 && right(p, 0, BIG, 1) ? 0 : 1);
+    }
+    point("a child takes no memory for what it does not touch",
+          waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+/* ---- nothing works any more ---------------------------------------------------------------------
+ */
+
+static bool forbid_userfaultfd(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+static char *last_block;
+
+static void reads_last(void)
+{
+    _exit(right(last_block, 0, LEN, 2) ? 0 : 1);
+}
+
+static void no_way(void)
+{
+    without_announcement();
+    last_block = block(LEN, 2);
+    evict();
+    if (!forbid_userfaultfd())
+        exit(77);
+    int status = status_of(reads_last);
+    point("no child sees wrong bytes", status == 0 || aborted(status));
+    point("a child lives", status == 0);
+}
+
+/*
+ * Everything has to come back before such a fork, and the worker, which does it, was born before
+ * the key: it may not touch keyed pages.
+ */
+static void keyed(void)
+{
+    without_announcement();
+    last_block = block(LEN, 2);
+    evict();
+    int key = pkey_alloc(0, 0);
+    if (key < 0 || pkey_mprotect(last_block, LEN, PROT_READ | PROT_WRITE, key) < 0 ||
+        !forbid_userfaultfd())
+        exit(77);
+    point("a child reads keyed pages", status_of(reads_last) == 0);
+}
+
+/* The kernel announces a child with a descriptor, for which there is no room. */
+static void forks_without_files(void)
+{
+    const struct rlimit none = {0, 0};
+    last_block = block(LEN, 2);
+    evict();
+    (void)setrlimit(RLIMIT_NOFILE, &none);
+    _exit(status_of(reads_last) == 0 && right(last_block, 0, LEN, 2) ? 0 : 1);
+}
+
+static void no_files(void)
+{
+    point("a fork with no descriptor left", status_of(forks_without_files) == 0);
+}
+
+/* ---- no handler at all --------------------------------------------------------------------------
+ */
+
+static int bare_status_of(void (*fn)(void))
+{
+    int status = -1;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        fn();
+    return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static void bare(void)
+{
+    last_block = block(LEN, 2);
+    evict();
+    point("a bare child reads everything", bare_status_of(reads_last) == 0);
+}
+
+static void goes_on(void)
+{
+    char *p = block(LEN, 7);
+    evict(); /* there is nobody to do it, until there is somebody */
+    _exit(right(p, 0, LEN, 7) && right(last_block, 0, LEN, 2) ? 0 : 1);
+}
+
+static void bare_life(void)
+{
+    last_block = block(LEN, 2);
+    evict();
+    point("a bare child goes on as a program", bare_status_of(goes_on) == 0);
+}
+
+static volatile bool enough;
+
+static void *fault_on(void *arg)
+{
+    bool good = true;
+    while (!enough)
+        good &= right(arg, 0, LEN, 8);
+    return good ? arg : NULL;
+}
+
+static void *evict_on(void *arg)
+{
+    while (!enough) {
+        evict();
+        sleep_ms(1);
+    }
+    return arg;
+}
+
+/* The kernel refuses a restore while a child is announced and not yet heard of. */
+static void amid_faults(void)
+{
+    pthread_t t[3];
+    void *end[3];
+    bool good = true;
+    last_block = block(LEN, 2);
+    pthread_create(&t[0], NULL, evict_on, t);
+    for (unsigned i = 1; i < 3; i++)
+        pthread_create(&t[i], NULL, fault_on, block(LEN, 8));
+    for (unsigned i = 0; i < 60 && good; i++)
+        good = bare_status_of(reads_last) == 0;
+    enough = true;
+    for (unsigned i = 0; i < 3; i++)
+        good &= pthread_join(t[i], &end[i]) == 0 && end[i];
+    point("bare children amid faults", good);
+}
+
+/* ---- a child that is held up before it can say anything -----------------------------------------
+ */
+
+static void fork_and_go_on(void)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGSTOP);
+    char *p = block(LEN, 3);
+    evict();
+    pid_t pid = fork(); /* the tracer keeps it stopped */
+    if (pid == 0)
+        _exit(right(p, 0, LEN, 3) ? 0 : 1);
+    evict(); /* waits for the worker */
+    _exit(pid > 0 && right(p, 0, LEN, 3) ? 0 : 1);
+}
+
+static void held_up(void)
+{
+    int status = -1, end = -1;
+    unsigned long message = 0;
+    pid_t pid = fork(), child = 0;
+    if (pid == 0)
+        fork_and_go_on();
+    waitpid(pid, &status, 0);
+    ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL);
+    ptrace(PTRACE_CONT, pid, NULL, NULL);
+    while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status)) {
+        if (status >> 16 == PTRACE_EVENT_FORK) {
+            ptrace(PTRACE_GETEVENTMSG, pid, NULL, &message);
+            child = (pid_t)message;
+        }
+        ptrace(PTRACE_CONT, pid, NULL, NULL);
+    }
+    point("a parent goes on while its child is held up", status == 0);
+    waitpid(child, &end, __WALL); /* its first stop */
+    ptrace(PTRACE_CONT, child, NULL, NULL);
+    while (waitpid(child, &end, __WALL) == child && WIFSTOPPED(end))
+        ptrace(PTRACE_CONT, child, NULL, NULL);
+    point("and the child, let go, has all its bytes", child > 0 && end == 0);
+}
+
+/* ---- libc's list of FILEs -----------------------------------------------------------------------
+ */
+
+static int writing, forking; /* futex words, polled */
+
+/* Runs under the list's lock, inside fflush(NULL). */
+static ssize_t write_slowly(void *cookie, const char *bytes, size_t len)
+{
+    (void)cookie;
+    (void)bytes;
+    __atomic_store_n(&writing, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&forking, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    sleep_ms(300); /* the fork takes its locks meanwhile */
+    for (unsigned i = 0; i < 200; i++)
+        free(malloc(100000 + i * 70000));
+    return (ssize_t)len;
+}
+
+static void *flush_all(void *arg)
+{
+    (void)fputs("text", arg);
+    (void)fflush(NULL);
+    return NULL;
+}
+
+static void about_to_fork(void)
+{
+    __atomic_store_n(&forking, 1, __ATOMIC_SEQ_CST);
+}
+
+static void stdio_lock(void)
+{
+    pthread_t t;
+    int status = -1;
+    FILE *f = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_slowly});
+    pthread_atfork(about_to_fork, NULL, NULL); /* runs before the library's */
+    pthread_create(&t, NULL, flush_all, f);
+    while (!__atomic_load_n(&writing, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    point("fork while another thread holds libc's list of FILEs",
+          waitpid(pid, &status, 0) == pid && status == 0);
+    pthread_join(t, NULL);
+}
+
+/* ---- pages that were shared ---------------------------------------------------------------------
+ */
+
+static void do_nothing(void)
+{
+}
+
+static void shared_limbo(void)
+{
+    char *p = block(LEN, 4);
+    if (!wait_for_limbo(p, LEN))
+        exit(2);
+    (void)status_of(do_nothing);
+    point("limbo that was shared comes back", right(p, 0, LEN, 4));
+}
+
+static void shared_pages(void)
+{
+    char *p = block(LEN, 5);
+    (void)status_of(do_nothing);
+    evict();
+    point("pages that were shared with a child go out when it is gone", present(p, LEN) == 0);
+    point("and come back", right(p, 0, LEN, 5));
+}
+
+static const struct danger dangers[] = {
+    {"files", files},
+    {"small-child", small_child},
+    {"no-way", no_way},
+    {"no-files", no_files},
+    {"keyed", keyed},
+    {"bare", bare},
+    {"amid-faults", amid_faults},
+    {"bare-life", bare_life},
+    {"held-up", held_up},
+    {"stdio-lock", stdio_lock},
+    {"shared-limbo", shared_limbo},
+    {"shared-pages", shared_pages},
+};
+
+int main(int argc, char **argv)
+{
+    args = argv;
+    return CHOOSE(argc, argv, dangers);
+}
