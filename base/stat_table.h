@@ -54,12 +54,14 @@
       "stored pages dropped because their block was freed") \
     X(PG_MOVED, "pager.moved", COUNTER, "pages", "stored pages whose record moved with a realloc") \
     X(PG_REFUSED_BUSY, "pager.refused.busy", COUNTER, "pages", \
-      "MOVE said EBUSY: shared after fork, pinned or merged") \
+      "shared after fork, pinned by a device or merged") \
     X(PG_REFUSED_LOCKED, "pager.refused.locked", COUNTER, "pages", \
-      "MOVE said EINVAL: locked or another mapping") \
+      "locked, protected or another mapping") \
     X(PG_REFUSED_NOMEM, "pager.refused.nomem", COUNTER, "pages", \
       "no memory for store or mirror: not evicted") \
     X(PG_REFUSED_OTHER, "pager.refused.other", COUNTER, "pages", "any other refusal") \
+    X(PG_HELD, "pager.held", COUNTER, "", \
+      "remap: times that devices might have been writing to memory: nothing is taken out") \
     X(PG_UNSHARED, "pager.unshared", COUNTER, "pages", "pages made exclusive again after a fork") \
     X(PG_CHUNKS, "pager.chunks", GAUGE, "", "chunks registered with userfaultfd") \
     X(PG_REG_FAILED, "pager.registration_failures", COUNTER, "", \

@@ -17,6 +17,8 @@
 
 #define SIGNAL_BIT(n) (1ull << ((n)-1))
 
+static void write_error(const char *s, size_t len);
+
 static struct za_os linux_table = {
     .page_size = 4096,
     .reserve = za_linux_reserve,
@@ -27,6 +29,10 @@ static struct za_os linux_table = {
     .purge = za_linux_purge,
     .populate = za_linux_populate,
     .remap = za_linux_remap,
+    .ordinary = za_linux_ordinary,
+    .carry_off = za_linux_carry_off,
+    .reserve_again = za_linux_reserve_again,
+    .held = za_linux_held,
     .pagemap = za_linux_pagemap,
     .pagemap_keep = za_linux_pagemap_keep,
     .pagemap_kept = za_linux_pagemap_kept,
@@ -67,15 +73,14 @@ static struct za_os linux_table = {
     .identity = za_linux_identity,
     .pid = za_linux_pid,
     .tid = za_linux_tid,
+    .tell = write_error,
 };
 
 const struct za_os *const za_os_linux = &linux_table;
 const struct za_os *za_os = &linux_table;
 
-/* Our own threads have no descriptor 2 of the program's: they borrow it for the moment of dying. */
-static void write_error(const char *s, size_t len)
+static void write_all(int fd, const char *s, size_t len)
 {
-    int fd = za_linux_on_own_thread() ? za_linux_fetch_file(2) : 2;
     while (fd >= 0 && len > 0) {
         long n = za_sys3(SYS_write, fd, s, len);
         if (n == -EINTR)
@@ -85,6 +90,16 @@ static void write_error(const char *s, size_t len)
         s += n;
         len -= (size_t)n;
     }
+}
+
+/* Our own threads have no descriptor 2 of the program's: they borrow it for the moment. */
+static void write_error(const char *s, size_t len)
+{
+    bool borrow = za_linux_on_own_thread();
+    int fd = borrow ? za_linux_fetch_file(2) : 2;
+    write_all(fd, s, len);
+    if (borrow && fd >= 0)
+        (void)za_linux_close(fd);
 }
 
 /* abort(3) needs thread state that our threads lack; this is what it comes down to. */

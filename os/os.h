@@ -30,6 +30,7 @@ struct za_uffd_msg {
 /* What a userfaultfd made here can do. */
 struct za_uffd_caps {
     bool move;       /* UFFDIO_MOVE present and of a sane version */
+    bool any_move;   /* UFFDIO_MOVE present */
     bool event_fork; /* children are announced */
 };
 
@@ -57,6 +58,24 @@ struct za_os {
     int (*populate)(void *p, size_t len); /* make resident and exclusive (MADV_POPULATE_WRITE) */
     /* mremap MAYMOVE|FIXED|DONTUNMAP: page tables move, `from` stays mapped, empty */
     int (*remap)(void *from, void *to, size_t len);
+    /*
+     * 0: [p, p+len) is one mapping, writable and not locked.  -EFAULT: more than one; -EBUSY: locked;
+     * -EACCES: not to be written.  Makes the first page resident and exclusive.
+     */
+    int (*ordinary)(void *p, size_t len);
+    /*
+     * remap to a place of ours that holds nothing, which then may be read only, is inherited by
+     * children, and is one mapping with neighbours that came the same way.  On failure the place is
+     * reserved as before; -ENXIO: it could not be had back.
+     */
+    int (*carry_off)(void *from, void *to, size_t len);
+    /* a place of carry_off -> reserved, its contents gone; failure as there */
+    int (*reserve_again)(void *p, size_t len);
+    /*
+     * May nothing be carried off?  1: a device may be writing to this process's memory, or there is
+     * no address space to spare; 0: neither; -errno: not known.
+     */
+    int (*held)(void);
     int (*pagemap)(const void *p, size_t npages, uint64_t *words); /* words read; needs /proc */
     /*
      * The file behind it stays open in the calling thread's table from now on, so that neither
@@ -120,9 +139,10 @@ struct za_os {
     int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */
     /* calling thread: own table, holding only fd (returned, maybe renumbered) */
     int (*keep_only)(int fd);
-    void (*identity)(struct za_identity *out); /* the calling thread's */
-    int (*pid)(void);                          /* process id now (never cached) */
-    int (*tid)(void);                          /* the calling thread's id */
+    void (*identity)(struct za_identity *out);  /* the calling thread's */
+    int (*pid)(void);                           /* process id now (never cached) */
+    int (*tid)(void);                           /* the calling thread's id */
+    void (*tell)(const char *line, size_t len); /* to the program's standard error */
 };
 
 extern const struct za_os *za_os; /* the table in use: za_os_linux, or a test's */
@@ -130,6 +150,13 @@ extern const struct za_os *const za_os_linux;
 
 /* Before anything else, idempotent: page size, fatal and metadata hooks of base. */
 void za_os_init(void);
+
+/*
+ * A page on its way out and back by each means, with a userfaultfd of the calling thread: 0, or
+ * -errno of the first call that fails (-EIO: none fails, but the bytes are not there).
+ */
+int za_os_try_move(int fd);
+int za_os_try_remap(int fd);
 
 /* Text of an errno value for messages of the tool and doctor: "EPERM" style names, never NULL. */
 const char *za_os_errname(int err);

@@ -79,7 +79,8 @@ int za_linux_uffd_open(struct za_uffd_caps *caps)
         return probe;
     (void)za_sys1(SYS_close, probe);
     uint64_t want = offered & UFFD_FEATURE_MOVE;
-    caps->move = want != 0 && move_is_sane();
+    caps->any_move = want != 0;
+    caps->move = caps->any_move && move_is_sane();
     caps->event_fork = true;
     int fd = open_with(want | UFFD_FEATURE_EVENT_FORK, &offered);
     if (fd >= 0)

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * back -- brings pages from the mirror to their heap address, for whoever owns their records.
+ * back -- from the mirror to the heap by copying, for whoever owns the record.
  *
- * MOVE refuses pages that are not exclusively ours after a fork (D3), locked ranges, and runs over
- * two mappings. What it refuses is copied page by page, if F asks: F owns the record (BACK), so the
- * mirror page cannot be purged under the copy, which would make F wait for itself (page.h I9).
+ * The only way of `remap`; that of `move` for pages which the kernel does not move: those that are
+ * not exclusively ours after a fork (D3), and all in a fork's window.  Where holes of the mirror
+ * call F, only F copies, and owns the record (BACK), so that the mirror page cannot be purged under
+ * the copy: F would wait for itself (page.h I9).
  *
  * Locks: none.  May sleep: no (retries EAGAIN through the caller's `again`).  Allocates: nothing.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/remedy.h"
 #include "pager/private.h"
@@ -23,53 +25,31 @@ static void wake(size_t page)
     (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(page), za_pg_page_size());
 }
 
-static int64_t move_some(size_t page, size_t n, void (*again)(void))
-{
-    for (;;) {
-        int64_t r = za_os->uffd_move(za_pg.uffd, za_pg_heap(page), za_pg_mirror(page),
-                                     n << za_pg.page_shift, true);
-        if (!passing(r))
-            return r;
-        again();
-    }
-}
-
 /*
  * The page by copying; with `keep` the mirror stays as it is (page.h I8).
- * False: it is there already.
+ * 1, or -errno; -EEXIST: it is there already.
  */
-bool za_back_copy(size_t page, bool keep, void (*again)(void))
+int za_back_copy(size_t page, bool keep, void (*again)(void))
 {
     size_t size = za_pg_page_size();
     int64_t r;
     while (
         passing(r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(page), za_pg_mirror(page), size, true)))
         again();
-    if (r <= 0)
+    if (r <= 0) {
         wake(page);
-    if (r > 0 && !keep)
+        return r < 0 ? (int)r : -EIO;
+    }
+    if (!keep)
         (void)za_os->purge(za_pg_mirror(page), size);
-    return r > 0;
-}
-
-/*
- * One page by MOVE alone. 1 moved, 0 nothing to move or somebody was faster, or -errno.
- * Wakes its threads.
- */
-int za_back_move(size_t page, void (*again)(void))
-{
-    int64_t r = move_some(page, 1, again);
-    if (r > 0)
-        return 1;
-    wake(page);
-    return r == -EEXIST || r == -ENOENT ? 0 : (int)r;
+    return 1;
 }
 
 /*
  * A page that is there already (restored during a fork), or whose place a child has not inherited
  * (MADV_DONTFORK); or nowhere: then its bytes are lost, and we stop.
  */
-static void must_exist(size_t page)
+void za_back_must_exist(size_t page)
 {
     unsigned char there;
     if (!za_place_exists(page, false) && !za_without(P1_LIMBO_GONE) &&
@@ -81,29 +61,32 @@ static void must_exist(size_t page)
     wake(page);
 }
 
-static size_t back_one(size_t page, void (*again)(void))
+/* A fork whose message F has not read yet: the kernel says EAGAIN for as long as it takes. */
+static int64_t copy_in(size_t to, size_t from)
 {
-    int64_t r = move_some(page, 1, again);
-    if (r == -EEXIST || r == -ENOENT)
-        must_exist(page);
-    else if (r <= 0 && !za_without(D3_COPY))
-        (void)za_back_copy(page, false, again);
-    return 1;
+    int64_t r;
+    while ((r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(to), za_pg_heap(from), za_pg_page_size(),
+                                 true)) == -EAGAIN)
+        za_os->relax();
+    return r;
 }
 
-/*
- * F, pages in BACK: brings them all. A run that is refused at its head goes one by one: what is
- * wrong may be wrong with any of its pages.
- */
-void za_back_run(size_t page, size_t n, void (*again)(void))
+/* A page of a block by copying, W; nothing of the block may stay behind. */
+int za_back_carry(size_t to, size_t from)
 {
-    size_t at_once = n;
-    while (n > 0) {
-        int64_t r = at_once > 1 ? move_some(page, za_min(n, at_once), again) : 0;
-        size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : back_one(page, again);
-        if (r <= 0)
-            at_once = 1;
-        page += done;
-        n -= done;
-    }
+    enum { TRIES = 1000 };
+    int64_t r = 0;
+    for (unsigned i = 0; i < TRIES && r <= 0; i++)
+        r = copy_in(to, from);
+    if (r <= 0)
+        return -EIO;
+    za_back_empty(from, 1);
+    return 0;
+}
+
+/* Locked memory cannot be given back; it is resident, so W need not wait. */
+void za_back_empty(size_t page, size_t n)
+{
+    if (za_os->purge(za_pg_heap(page), n << za_pg.page_shift) < 0)
+        memset(za_pg_heap(page), 0, n << za_pg.page_shift);
 }

@@ -155,9 +155,7 @@ static void fetch_in_flight(size_t page, za_page r)
         wake(page);
         return;
     }
-    int moved = za_back_move(page, read_events);
-    if (moved < 0 && za_place_exists(page, true)) /* a hole in the mirror would call F itself */
-        moved = za_back_copy(page, false, read_events);
+    int moved = za_pg.mover->fetch(page, read_events);
     za_page_set(rec, moved > 0 ? ZA_PAGE_KERNEL : r);
     za_stat_add(moved > 0 ? ZA_STAT_PG_WARM : ZA_STAT_PG_STALE, 1);
 }
@@ -172,7 +170,8 @@ static bool take_limbo(size_t page)
 /* The page and its neighbours of the cluster, in one move where they stand together. */
 static void bring_back(size_t page)
 {
-    size_t first = page, cluster = page - page % za_pg.cluster_pages, n = 1;
+    size_t around = za_min(za_pg.cluster_pages, za_pg.mover->around);
+    size_t first = page, cluster = page - page % around, n = 1;
     if (!take_limbo(page)) {
         wake(page);
         return;
@@ -181,9 +180,9 @@ static void bring_back(size_t page)
         first--;
         n++;
     }
-    while (first + n < cluster + za_pg.cluster_pages && take_limbo(first + n))
+    while (first + n < cluster + around && take_limbo(first + n))
         n++;
-    za_back_run(first, n, read_events);
+    za_pg.mover->fetch_run(first, n, read_events);
     for (size_t i = 0; i < n; i++)
         za_page_set(&za_pg.pages[first + i], ZA_PAGE_KERNEL);
     za_stat_add(ZA_STAT_PG_WARM, (int64_t)n);

@@ -160,7 +160,8 @@ static void copy_to_child(int fd, size_t page, za_page r, void (*again)(void))
     if (s == ZA_PAGE_STORED || (s == ZA_PAGE_FILLING && za_page_blob(r) != ZA_BLOB_NONE)) {
         unpack(za_page_blob(r), child_staging);
         copy_in(fd, page, unpacked(child_staging, za_page_index(r)), true, again);
-    } else if (s != ZA_PAGE_KERNEL && s != ZA_PAGE_FILLING && za_place_exists(page, true)) {
+    } else if (s != ZA_PAGE_KERNEL && s != ZA_PAGE_FILLING &&
+               (za_pg.mover->reported ? za_place_exists(page, true) : !za_place_gone(page, true))) {
         while (passing(za_os->uffd_copy(fd, za_pg_heap(page), za_pg_mirror(page), size, true)))
             again();
     } else {

@@ -192,7 +192,8 @@ static void start_over(void)
     for (size_t c = 0; za_pg.chunks && c < za_pg.records_ready; c++) {
         if (!za_pg.chunks[c].registered)
             continue;
-        (void)za_os->purge(za_pg_mirror(c * per), ZA_CHUNK_SIZE);
+        if (!za_pg.chunks[c].lost)
+            (void)za_os->purge(za_pg_mirror(c * per), ZA_CHUNK_SIZE);
         za_pg.chunks[c].registered = 0;
     }
     /* All records at once: those of one chunk need not be whole pages. */

@@ -64,11 +64,11 @@ static void drop(size_t page, enum za_stat_id why)
     za_calm_end();
 }
 
-/* To the heap again; a page that MOVE refuses stays in limbo, where it costs its user one fault. */
+/* To the heap again; a page that is refused stays in limbo, where it costs its user one fault. */
 static void give_back_page(size_t page)
 {
     uint64_t *rec = &za_pg.pages[page];
-    int r = za_back_move(page, wait_a_moment);
+    int r = za_pg.mover->back(page, wait_a_moment);
     enum za_page_state to = r < 0 ? ZA_PAGE_LIMBO : ZA_PAGE_KERNEL;
     while (!za_page_swap(rec, ZA_PAGE_RETURNING, to)) {
         if (za_page_get(rec) == ZA_PAGE_KERNEL)
@@ -181,14 +181,11 @@ static bool pack_cluster(size_t first)
 }
 
 /* Purges the mirror of pages that are not there any more, in runs (page.h I3). */
-void za_purge_mirror(size_t first, size_t n)
+void za_clear_dead(size_t first, size_t n)
 {
     size_t run = 0;
     for (size_t i = 0; i <= n; i++) {
-        enum za_page_state s = ZA_PAGE_LIMBO;
-        if (i < n)
-            s = za_page_state(za_page_get(&za_pg.pages[first + i]));
-        if (s == ZA_PAGE_STORED || s == ZA_PAGE_KERNEL || s == ZA_PAGE_FILLING) {
+        if (i < n && za_page_mirror_dead(za_page_get(&za_pg.pages[first + i]))) {
             run++;
             continue;
         }
@@ -209,6 +206,6 @@ bool za_pack_unit(size_t unit)
     za_scrub_begin();
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
         good &= pack_cluster(first + i);
-    za_purge_mirror(first, za_pg.unit_pages);
+    za_pg.mover->tidy(first, za_pg.unit_pages);
     return good;
 }

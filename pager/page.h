@@ -15,6 +15,9 @@
  *                the mirror.
  *   F, fault     brings pages back. One thread; never waits for W, for a lock, or for the program.
  *
+ * How pages are moved is the back-end's (mover.h): what is said of MOVE here is UFFDIO_MOVE; the
+ * rules that differ where mremap and copying stand in for it are in remap.c.
+ *
  * Records change by compare-and-swap only. A state names its owner:
  * who put it there, and who may change it.
  *
@@ -112,6 +115,13 @@ ZA_INLINE uint32_t za_page_blob(za_page r)
 ZA_INLINE za_page za_page_make(enum za_page_state s, unsigned index, uint32_t blob)
 {
     return (uint64_t)s | (uint64_t)index << 4 | (uint64_t)blob << 32;
+}
+
+/* What the mirror holds of the page, if anything, counts no more (I3). */
+ZA_INLINE bool za_page_mirror_dead(za_page r)
+{
+    enum za_page_state s = za_page_state(r);
+    return s == ZA_PAGE_STORED || s == ZA_PAGE_KERNEL || s == ZA_PAGE_FILLING;
 }
 
 /*

@@ -202,6 +202,11 @@ void za_pager_keep_end(void)
         __atomic_store_n(&za_pg.keep, 0, __ATOMIC_RELEASE);
 }
 
+bool za_pager_remaps(void)
+{
+    return za_pager_active() && za_pg.mover == &za_mover_remap;
+}
+
 uintptr_t za_pager_mirror(size_t *len)
 {
     *len = za_pg.size;

@@ -81,6 +81,8 @@ void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why);
 /* The same for everything, and for what is allocated later; and its end. */
 void za_pager_keep_begin(void);
 void za_pager_keep_end(void);
+/* The back-end is one that does not itself see what the program locked, or keyed. */
+bool za_pager_remaps(void);
 /* The region's shadow, which the program must not lock; 0: there is none. */
 uintptr_t za_pager_mirror(size_t *len);
 

@@ -145,7 +145,7 @@ void za_pin_noted(void)
 static void for_mirror(int (*act)(void *p, size_t len))
 {
     for (size_t c = 0; c < za_pg.records_ready; c++)
-        if (za_pg.chunks[c].registered)
+        if (za_pg.chunks[c].registered && !za_pg.chunks[c].lost)
             (void)act((char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT), ZA_CHUNK_SIZE);
 }
 

@@ -4,8 +4,8 @@
  * and which chunks the kernel reports to us.
  *
  * Arrays are reserved once for the whole region and committed in step with its used part. A chunk
- * is registered when its first page is to be taken out: heap and mirror side by side, so that MOVE
- * may go either way.
+ * is registered when its first page is to be taken out: heap and, where the back-end wants it, mirror
+ * side by side, so that MOVE may go either way.
  *
  * I1  A chunk is registered only after its records are committed: F finds a record for every
  *     address reported.
@@ -89,11 +89,11 @@ static int register_both(int fd, size_t chunk)
     char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
     if (za_without(D15_CHUNKS))
         return register_pieces(fd, heap, mirror);
-    int r = za_os->uffd_register(fd, mirror, ZA_CHUNK_SIZE);
+    int r = za_pg.mover->reported ? za_os->uffd_register(fd, mirror, ZA_CHUNK_SIZE) : 0;
     if (r < 0)
         return r;
     r = za_os->uffd_register(fd, heap, ZA_CHUNK_SIZE);
-    if (r < 0)
+    if (r < 0 && za_pg.mover->reported)
         (void)za_os->uffd_unregister(fd, mirror, ZA_CHUNK_SIZE);
     return r;
 }
@@ -107,10 +107,14 @@ int za_place_register_bell(int fd)
 bool za_place_register(size_t chunk)
 {
     struct za_chunk *c = &za_pg.chunks[chunk];
+    if (c->lost) {
+        za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
+        return false;
+    }
     if (c->registered)
         return true;
     char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
-    if (za_os->commit(mirror, ZA_CHUNK_SIZE) < 0 ||
+    if ((za_pg.mover->reported && za_os->commit(mirror, ZA_CHUNK_SIZE) < 0) ||
         (!za_pg.nregistered && za_place_register_bell(za_pg.uffd) < 0) ||
         register_both(za_pg.uffd, chunk) < 0) {
         za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
@@ -129,8 +133,9 @@ void za_place_unregister_chunks(void)
             continue;
         (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.base + (c << ZA_CHUNK_SHIFT),
                                      ZA_CHUNK_SIZE);
-        (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT),
-                                     ZA_CHUNK_SIZE);
+        if (za_pg.mover->reported)
+            (void)za_os->uffd_unregister(za_pg.uffd, (char *)za_pg.mirror + (c << ZA_CHUNK_SHIFT),
+                                         ZA_CHUNK_SIZE);
     }
 }
 
@@ -156,13 +161,30 @@ int za_place_register_again(int fd)
     return 0;
 }
 
-/* Is there a page, be it swapped out? mincore cannot tell that from a hole, but needs no /proc. */
-bool za_place_exists(size_t page, bool in_mirror)
+enum seen { HOLE, PAGE, UNKNOWN };
+
+/*
+ * mincore needs no /proc and is cheap, but cannot tell a page that is swapped out from a hole;
+ * pagemap can.
+ */
+static enum seen look_at(size_t page, bool in_mirror)
 {
     unsigned char there = 0;
     uint64_t word;
     char *at = in_mirror ? za_pg_mirror(page) : za_pg_heap(page);
+    if (za_os->present(at, 1, &there) == 0 && (there & 1))
+        return PAGE;
     if (za_os->pagemap(at, 1, &word) == 1)
-        return (word & (ZA_PM_PRESENT | ZA_PM_SWAPPED)) != 0;
-    return za_os->present(at, 1, &there) == 0 && (there & 1);
+        return word & (ZA_PM_PRESENT | ZA_PM_SWAPPED) ? PAGE : HOLE;
+    return UNKNOWN;
+}
+
+bool za_place_exists(size_t page, bool in_mirror)
+{
+    return look_at(page, in_mirror) == PAGE;
+}
+
+bool za_place_gone(size_t page, bool in_mirror)
+{
+    return look_at(page, in_mirror) == HOLE;
 }

@@ -69,7 +69,7 @@ static void probe(size_t unit, struct za_unit *u, uint32_t tick)
     __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED);
     if (za_probe_unit(unit) > 0) {
         u->phase = ZA_UNIT_PROBED;
-        u->due = later(tick, 0);
+        u->due = later(tick, za_pg.mover->patience);
         return;
     }
     u->backoff = more(u->backoff, BACKOFF_EMPTY_MAX);
@@ -118,7 +118,7 @@ static void densify(size_t unit, struct za_unit *u, uint32_t tick)
 static void step(size_t unit, struct za_unit *u, uint32_t tick)
 {
     za_still_look();
-    if (u->due == 0)
+    if (u->due == 0 || (u->phase != ZA_UNIT_PACKED && !za_pg.mover->may()))
         u->due = later(tick, 0);
     else if (u->phase == ZA_UNIT_PROBED)
         pack(unit, u, tick);
@@ -226,11 +226,15 @@ void za_plan_everything(bool polite)
     if (!za_pg_active())
         return;
     if (!polite)
+        za_pg.held_until = 0;
+    if (!polite)
         za_fault_quiesce(); /* a message F has in hand may be old, and would bring its page back */
     size_t units = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
     for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
         struct za_unit *u = &za_pg.units[unit];
         za_still_look();
+        if (!za_pg.mover->may())
+            continue;
         /* Probed also when it was before: pages may have come back since. */
         if (za_probe_unit(unit) > 0 || u->phase == ZA_UNIT_PROBED)
             pack(unit, u, tick);

@@ -16,19 +16,21 @@ int za_place_register_again(int fd);
 void za_place_unregister_chunks(void);
 void za_place_unregister_all(void); /* and the bell */
 int za_place_register_bell(int fd);
-bool za_place_exists(size_t page, bool in_mirror);
+bool za_place_exists(size_t page, bool in_mirror); /* certainly */
+bool za_place_gone(size_t page, bool in_mirror);   /* certainly: a hole */
 
 /* back.c: from the mirror to the heap; `again` is what the caller does about EAGAIN */
-bool za_back_copy(size_t page, bool keep, void (*again)(void));
-int za_back_move(size_t page, void (*again)(void));
-void za_back_run(size_t page, size_t n, void (*again)(void));
+int za_back_copy(size_t page, bool keep, void (*again)(void));
+void za_back_must_exist(size_t page);
+int za_back_carry(size_t to, size_t from);
+void za_back_empty(size_t page, size_t n);
 
 /* probe.c, pack.c, drop.c, relocate.c: steps of W */
 size_t za_probe_unit(size_t unit);
 bool za_pack_unit(size_t unit);
 void za_scrub_begin(void);
 size_t za_scrub(size_t page, char *copy);
-void za_purge_mirror(size_t first, size_t n);
+void za_clear_dead(size_t first, size_t n);
 int za_drop_range(uintptr_t addr, size_t len);
 int za_relocate_range(uintptr_t from, uintptr_t to, size_t len);
 

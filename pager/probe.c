@@ -98,8 +98,7 @@ static size_t move_claimed(size_t page, size_t n)
     unsigned tries = 0;
     while (n > 0) {
         size_t ask = za_min(n, at_once);
-        int64_t r = za_os->uffd_move(za_pg.uffd, za_pg_mirror(page), za_pg_heap(page),
-                                     ask << za_pg.page_shift, false);
+        int64_t r = za_pg.mover->out(page, ask);
         size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : 0;
         kept += settle(page, done);
         if (done > 0)
@@ -145,9 +144,11 @@ static size_t probe_once(size_t first, unsigned n)
         za_stat_add(ZA_STAT_PG_REFUSED_OTHER, n);
         return 0;
     }
+    za_pg.mover->look(first, n, there);
     for (unsigned i = 0; i < n; i++) {
         unsigned run = 0;
-        while (i + run < n && (there[i + run] & 1))
+        while (i + run < n && (there[i + run] & ZA_LOOK_TAKE) &&
+               !(run && (there[i + run] & ZA_LOOK_APART)))
             run++;
         run = (unsigned)claim(first + i, run);
         kept += move_claimed(first + i, run);
@@ -165,8 +166,8 @@ size_t za_probe_unit(size_t unit)
         return 0;
     uint64_t busy = za_stat_get(ZA_STAT_PG_REFUSED_BUSY);
     size_t kept = probe_once(first, n);
-    if (za_stat_get(ZA_STAT_PG_REFUSED_BUSY) != busy && !za_without(D3_UNSHARE) &&
-        unshare(first, n))
+    bool refused_busy = za_stat_get(ZA_STAT_PG_REFUSED_BUSY) != busy;
+    if (za_pg.mover->unshares && refused_busy && !za_without(D3_UNSHARE) && unshare(first, n))
         kept += probe_once(first, n);
     return kept;
 }

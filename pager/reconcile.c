@@ -111,7 +111,7 @@ static void reconcile_batch(size_t first, size_t n)
     for (size_t i = 0; i < n; i++)
         if ((words[i] & SOMEWHERE) && za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL)
             put_right(first + i);
-    za_purge_mirror(first, n);
+    za_pg.mover->tidy(first, n);
 }
 
 void za_reconcile(void)

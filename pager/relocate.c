@@ -2,7 +2,7 @@
 /*
  * relocate -- a block's contents move to another address without being copied or brought back.
  *
- * Resident pages move by UFFDIO_MOVE, stored ones by their record alone.
+ * Resident pages move as the back-end moves them, stored ones by their record alone.
  * The block's only user waits in realloc.
  *
  * I1  The records of `to` are W's (MOVING) until each has its content: nobody fills them with zeros
@@ -19,7 +19,6 @@
 #include "pager/door.h"
 #include "pager/private.h"
 
-#define TRIES 1000u
 #define RUN_MAX 512u
 
 static bool register_range(size_t first, size_t n)
@@ -33,58 +32,6 @@ static bool register_range(size_t first, size_t n)
 static void wait_a_moment(void)
 {
     za_os->relax();
-}
-
-/* A fork whose message F has not read yet: the kernel says EAGAIN for as long as it takes. */
-static int64_t copy_in(size_t to, const char *from)
-{
-    int64_t r;
-    while ((r = za_os->uffd_copy(za_pg.uffd, za_pg_heap(to), from, za_pg_page_size(), true)) ==
-           -EAGAIN)
-        za_os->relax();
-    return r;
-}
-
-static int64_t move_in(size_t to, char *from)
-{
-    int64_t r;
-    while ((r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), from, za_pg_page_size(), true)) ==
-           -EAGAIN)
-        za_os->relax();
-    return r;
-}
-
-/*
- * A page MOVE refuses (shared after a fork, pinned) is copied;
- * nothing of the block may stay behind.
- */
-static int copy_over(size_t to, char *from)
-{
-    size_t size = za_pg_page_size();
-    int64_t r = 0;
-    for (unsigned i = 0; i < TRIES && r <= 0; i++)
-        r = copy_in(to, from);
-    if (r <= 0)
-        return -EIO;
-    if (za_os->purge(from, size) < 0)
-        memset(from, 0,
-               size); /* locked memory cannot be given back; it is resident, so W need not wait */
-    return 0;
-}
-
-/* One page that is at its heap address, or a hole. */
-static int carry(size_t to, char *from)
-{
-    size_t size = za_pg_page_size();
-    int64_t r = -EAGAIN;
-    for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
-        r = move_in(to, from);
-        if (r == -EEXIST && za_os->purge(za_pg_heap(to), size) == 0)
-            r = -EAGAIN;
-    }
-    if (r > 0 || r == -ENOENT || za_without(D8_MOVED))
-        return 0;
-    return copy_over(to, from);
 }
 
 /*
@@ -104,7 +51,8 @@ static void out_of_limbo(size_t page)
     if (!za_page_swap(rec, ZA_PAGE_LIMBO, ZA_PAGE_RETURNING))
         return;
     za_stat_add(ZA_STAT_PG_LIMBO, -1);
-    bool copied = za_back_move(page, wait_a_moment) < 0 && za_back_copy(page, true, wait_a_moment);
+    bool copied =
+        za_pg.mover->back(page, wait_a_moment) < 0 && za_back_copy(page, true, wait_a_moment) > 0;
     while (!za_page_swap(rec, ZA_PAGE_RETURNING, ZA_PAGE_KERNEL) &&
            za_page_get(rec) != ZA_PAGE_KERNEL)
         za_os->relax();
@@ -118,7 +66,7 @@ static bool try_page(size_t from, size_t to, int *err)
     uint64_t *rec = &za_pg.pages[from];
     za_page r = za_page_get(rec);
     if (r == ZA_PAGE_KERNEL) {
-        *err = carry(to, za_pg_heap(from));
+        *err = za_pg.mover->carry(to, from);
         install(to, ZA_PAGE_KERNEL);
         return true;
     }
@@ -131,10 +79,12 @@ static bool try_page(size_t from, size_t to, int *err)
     return true;
 }
 
-/* `to` is W's from here on, and empty. */
+/* `to` is W's from here on, and empty; with remap its mirror has to be so too (remap.c R1). */
 static int take_place(size_t t, size_t n)
 {
     int r = za_drop_range((uintptr_t)za_pg_heap(t), n << za_pg.page_shift);
+    if (r == 0 && !za_pg.mover->reported)
+        r = za_os->purge(za_pg_mirror(t), n << za_pg.page_shift);
     for (size_t i = 0; r == 0 && i < n; i++)
         while (!za_page_swap(&za_pg.pages[t + i], ZA_PAGE_KERNEL, ZA_PAGE_MOVING))
             za_os->relax();
@@ -157,9 +107,7 @@ static size_t carry_run(size_t from, size_t to, size_t n)
         run++;
     if (run < 2)
         return 0;
-    int64_t r = za_os->uffd_move(za_pg.uffd, za_pg_heap(to), za_pg_heap(from),
-                                 run << za_pg.page_shift, true);
-    size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : 0;
+    size_t done = za_pg.mover->carry_run(to, from, run);
     for (size_t i = 0; i < done; i++)
         install(to + i, ZA_PAGE_KERNEL);
     return done;

@@ -16,6 +16,7 @@
 #include "compress/store.h"
 #include "os/os.h"
 #include "pager/budget.h"
+#include "pager/mover.h"
 #include "pager/page.h"
 #include "pager/pager.h"
 
@@ -24,11 +25,13 @@
 
 /* What the worker remembers of a unit. */
 struct za_unit {
-    uint32_t due;    /* [w] tick of the next step; 0: never looked at */
-    uint8_t phase;   /* [w] enum za_phase */
-    uint8_t backoff; /* [w] doublings of the cold age before the next probe */
-    uint8_t touched; /* [a] F: somebody came for a page since the last probe */
-    uint8_t pins;    /* [a] W alone writes; not 0: its pages stay (pin.c) */
+    uint32_t due;     /* [w] tick of the next step; 0: never looked at */
+    uint8_t phase;    /* [w] enum za_phase */
+    uint8_t backoff;  /* [w] doublings of the cold age before the next probe */
+    uint8_t touched;  /* [a] F: somebody came for a page since the last probe */
+    uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
+    uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
+    uint16_t spare;
 };
 
 enum za_phase {
@@ -41,7 +44,8 @@ struct za_chunk {
     uint32_t due;       /* [w] earliest due of its units */
     uint8_t registered; /* [a] W sets, never cleared except in a child */
     uint8_t stirred;    /* [a] F: pages came back in units at rest; W clears */
-    uint8_t spare[2];
+    uint8_t lost;       /* [w] remap: some of its mirror is not ours any more (remap.c) */
+    uint8_t spare;
 };
 
 /*
@@ -71,8 +75,11 @@ struct za_pager {
     size_t records_ready; /* [w] chunks whose records are committed */
     uint32_t nregistered; /* [a] chunks registered */
 
-    int uffd;                 /* [i] in the private table of W and F */
-    struct za_uffd_caps caps; /* [i] */
+    int uffd;                     /* [i] in the private table of W and F */
+    struct za_uffd_caps caps;     /* [i] */
+    const struct za_mover *mover; /* [i] by W, before F exists */
+    uint64_t held_until;          /* [w] remap: ns until which the last answer holds (remap.c) */
+    uint32_t borders;             /* [w] remap: between mappings of the mirror (remap.c) */
 
     /* fault.c */
     uint32_t fault_seq;     /* [a] odd while F serves; F alone writes */

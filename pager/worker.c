@@ -42,9 +42,7 @@ static const char *open_backend(void)
                    ? "userfaultfd with kernel faults is not allowed here; `zalloc doctor` says how to allow it"
                    : "this kernel has no userfaultfd";
     za_pg.uffd = fd;
-    if (!za_pg.caps.move && za_conf.backend != ZA_BACKEND_MOVE)
-        return "this kernel has no UFFDIO_MOVE without known bugs (6.12.37, 6.16 or later)";
-    return NULL;
+    return za_mover_choose(fd);
 }
 
 static void *store_map(size_t len)
@@ -66,6 +64,30 @@ static bool open_store(void)
     return za_pg.store != NULL;
 }
 
+static size_t append(char *to, size_t at, size_t cap, const char *s)
+{
+    while (*s && at < cap)
+        to[at++] = *s++;
+    return at;
+}
+
+/* Who forced a back-end is told when it is not to be had, and who asked for it what became of it. */
+static void tell(const char *backend, const char *why)
+{
+    static const char *const forced[] = {
+        [ZA_BACKEND_MOVE] = "move: ", [ZA_BACKEND_REMAP] = "remap: ", [ZA_BACKEND_NONE] = NULL};
+    const char *wanted = why && za_conf.compress ? forced[za_conf.backend] : NULL;
+    char line[256];
+    size_t n = append(line, 0, sizeof(line) - 1, "zalloc: backend:");
+    if (!wanted && !za_conf.confirm_conf)
+        return;
+    n = append(line, n, sizeof(line) - 1, wanted ? wanted : backend);
+    n = append(line, n, sizeof(line) - 1, why && !wanted ? ": " : "");
+    n = append(line, n, sizeof(line) - 1, why ? why : "");
+    line[n++] = '\n';
+    za_os->tell(line, n);
+}
+
 static void choose_backend(void)
 {
     const char *why = "no descriptor table of its own for the worker (close_range refused)";
@@ -84,8 +106,9 @@ static void choose_backend(void)
         za_pg.uffd = -1;
     }
     __atomic_store_n(&za_pg.why_none, why, __ATOMIC_RELEASE);
-    __atomic_store_n(&za_pg.backend, why ? "none" : "move", __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.backend, why ? "none" : za_pg.mover->name, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_RELEASE);
+    tell(za_pg.backend, why);
     za_pin_noted();
 }
 

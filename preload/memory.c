@@ -13,6 +13,9 @@
  *              ever: the fault thread fills runs of fresh pages, which would remove a guard.
  *   mprotect, pkey_mprotect, mlock2(MLOCK_ONFAULT)   the pages come back first: later nobody could
  *              bring them to memory that may not be touched, and on-fault locking would lock none.
+ *   mlock, mlock2   under remap also hold a pin for as long as they last: remap asks what is locked,
+ *              and nothing may become so between its question and what it does (pager/remap.c).
+ *              pkey_mprotect with a key pins for good there: nobody can be asked about keys.
  *   mlockall   everything comes back and stays; the mirror, which is no memory of the program's, is
  *              closed before and unlocked afterwards.
  *   munmap     the addresses are the allocator's and never become anybody else's: the range is
@@ -22,8 +25,7 @@
  *   mmap       with MAP_FIXED over heap memory, and mremap to it: that mapping is left alone for
  *              ever.
  *
- * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is mlock (populates
- * before it returns), munlock, mbind (moves only what is present; restored pages are placed by the
+ * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is munlock, mbind (moves only what is present; restored pages are placed by the
  * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
  * system calls of its own are not seen.
  *
@@ -228,12 +230,24 @@ ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
         return mprotect(p, len, prot);
     if (ZA_LIKELY(!touches_heap(p, len)) || za_without(D7_KEY))
         return (int)result(za_sys4(SYS_pkey_mprotect, p, len, prot, key));
+    if (key != 0 && za_pager_remaps()) {
+        const struct range r = in_heap(p, len);
+        (void)pin(&r, ZA_PIN_FOREIGN);
+    }
     return (int)result(call_resident(SYS_pkey_mprotect, p, len, prot, key));
+}
+
+ZA_EXPORT int mlock(const void *p, size_t len)
+{
+    if (!touches_heap(p, len) || !za_pager_remaps())
+        return (int)result(za_sys2(SYS_mlock, p, len));
+    return (int)result(call_resident(SYS_mlock, (void *)p, len, 0, 0));
 }
 
 ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
 {
-    if (!(flags & MLOCK_ONFAULT) || !touches_heap(p, len) || za_without(D6_ON_FAULT))
+    bool wants = ((flags & MLOCK_ONFAULT) && !za_without(D6_ON_FAULT)) || za_pager_remaps();
+    if (!touches_heap(p, len) || !wants)
         return (int)result(za_sys3(SYS_mlock2, p, len, flags));
     return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
 }

@@ -4,7 +4,7 @@
  * If not, which command allows it.
  *
  * The verdict is the library's own: os/ opens the userfaultfd exactly as the fault thread will, and
- * pages are moved by it. Everything else is told to explain the verdict. Exit status 0: would
+ * a page goes out and back by each back-end. Everything else is told to explain the verdict. Exit status 0: would
  * compress; 1: plain allocator.
  */
 #define _GNU_SOURCE
@@ -31,7 +31,8 @@ struct probe {
     int by_device; /* /dev/userfaultfd: 0 or errno */
     int fd;        /* as the library opens it; -errno */
     struct za_uffd_caps caps;
-    bool moved; /* pages were really moved */
+    int moved;    /* a page went out and came back by UFFDIO_MOVE: 0 or -errno */
+    int remapped; /* the same by mremap */
 };
 
 /* First line of a file without its newline; false if it cannot be read. */
@@ -82,34 +83,13 @@ static int try_device(void)
     return err;
 }
 
-/* Moves one page from one mapping to another, as an eviction does. */
-static bool try_move(int fd)
-{
-    size_t page = za_os->page_size;
-    void *from = NULL, *to = NULL;
-    bool moved = false;
-    if (za_os->map(&from, page) < 0)
-        return false;
-    if (za_os->map(&to, page) < 0) {
-        (void)za_os->unmap(from, page);
-        return false;
-    }
-    memset(from, 0x5a, page);
-    if (za_os->uffd_register(fd, from, page) == 0 && za_os->uffd_register(fd, to, page) == 0 &&
-        za_os->uffd_move(fd, to, from, page, true) == (int64_t)page)
-        moved = *(volatile unsigned char *)to == 0x5a;
-    /* Unmapping ends the registrations; nothing has touched the hole. */
-    (void)za_os->unmap(from, page);
-    (void)za_os->unmap(to, page);
-    return moved;
-}
-
 static void probe_all(struct probe *p)
 {
     p->by_call = try_call();
     p->by_device = try_device();
     p->fd = za_os->uffd_open(&p->caps);
-    p->moved = p->fd >= 0 && try_move(p->fd);
+    p->moved = p->fd >= 0 && p->caps.any_move ? za_os_try_move(p->fd) : -EINVAL;
+    p->remapped = p->fd >= 0 ? za_os_try_remap(p->fd) : -EINVAL;
 }
 
 static void say_call(struct za_report *r, const struct probe *p)
@@ -151,6 +131,11 @@ static void say_device(struct za_report *r, const struct probe *p)
         za_report_fix(f, "sudo setfacl -m u:%s:rw /dev/userfaultfd", user_name());
 }
 
+static bool moves(const struct probe *p)
+{
+    return p->caps.move && p->moved == 0;
+}
+
 static void say_move(struct za_report *r, const struct probe *p)
 {
     struct za_finding *f;
@@ -158,15 +143,28 @@ static void say_move(struct za_report *r, const struct probe *p)
         (void)za_report_add(r, ZA_WARN, "UFFDIO_MOVE", "not tested: no userfaultfd");
         return;
     }
-    if (p->caps.move && p->moved) {
-        (void)za_report_add(r, ZA_OK, "UFFDIO_MOVE", "a page was moved out and found again");
+    if (moves(p)) {
+        (void)za_report_add(r, ZA_OK, "UFFDIO_MOVE",
+                            "a page was moved out and back (backend:move)");
         return;
     }
-    f = za_report_add(r, ZA_NO, "UFFDIO_MOVE", "%s",
-                      p->caps.move ? "offered, but moving a page failed"
-                      : p->moved   ? "works, but this kernel's has known bugs"
-                                   : "not offered by this kernel");
+    f = za_report_add(r, p->remapped == 0 ? ZA_WARN : ZA_NO, "UFFDIO_MOVE", "%s",
+                      p->moved == 0      ? "works, but this kernel's has known bugs"
+                      : p->caps.any_move ? "offered, but moving a page failed"
+                                         : "not offered by this kernel");
     za_report_fix(f, "a kernel 6.12.37, 6.16 or later");
+}
+
+static void say_remap(struct za_report *r, const struct probe *p)
+{
+    if (p->fd < 0)
+        return;
+    if (p->remapped == 0)
+        (void)za_report_add(r, ZA_OK, "mremap DONTUNMAP", "a page was moved out and back (%s)",
+                            moves(p) ? "backend:remap, not needed" : "backend:remap");
+    else
+        (void)za_report_add(r, moves(p) ? ZA_OK : ZA_NO, "mremap DONTUNMAP", "%s%s",
+                            za_os_errname(p->remapped), moves(p) ? ", not needed" : "");
 }
 
 static void say_fork(struct za_report *r, const struct probe *p)
@@ -183,7 +181,7 @@ static void say_fork(struct za_report *r, const struct probe *p)
 
 /* ---- the rest of the system ------------------------------------------------------------------ */
 
-static void say_kernel(struct za_report *r)
+static void say_kernel(struct za_report *r, const struct probe *p)
 {
     struct utsname u;
     if (uname(&u) != 0)
@@ -192,8 +190,11 @@ static void say_kernel(struct za_report *r)
     int n = sscanf(u.release, "%u.%u.%u", &major, &minor, &patch);
     bool sound =
         n >= 2 && (major > 6 || (major == 6 && (minor >= 16 || (minor == 12 && patch >= 37))));
-    struct za_finding *f =
-        za_report_add(r, sound ? ZA_OK : ZA_NO, "kernel", "%s %s", u.sysname, u.release);
+    struct za_finding *f = za_report_add(r,
+                                         sound              ? ZA_OK
+                                         : p->remapped == 0 ? ZA_WARN
+                                                            : ZA_NO,
+                                         "kernel", "%s %s", u.sysname, u.release);
     if (!sound)
         za_report_fix(f, "a kernel 6.12.37, 6.16 or later");
 }
@@ -267,10 +268,11 @@ static void say_limit(struct za_report *r, const char *what, int which, bool war
 
 static void examine(struct za_report *r, const struct probe *p)
 {
-    say_kernel(r);
+    say_kernel(r, p);
     say_call(r, p);
     say_device(r, p);
     say_move(r, p);
+    say_remap(r, p);
     say_fork(r, p);
     say_file(r, "vm.unprivileged_userfaultfd", "/proc/sys/vm/unprivileged_userfaultfd");
     say_overcommit(r);
@@ -294,7 +296,7 @@ int za_tool_doctor(int argc, char **argv)
     za_os_init();
     probe_all(&p);
     examine(&report, &p);
-    bool compresses = p.fd >= 0 && p.caps.move && p.moved;
+    bool compresses = p.fd >= 0 && (moves(&p) || p.remapped == 0);
     if (json)
         za_report_json(&report, compresses);
     else

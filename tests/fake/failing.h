@@ -20,6 +20,10 @@
     X(purge, int, (void *p, size_t len), (p, len)) \
     X(populate, int, (void *p, size_t len), (p, len)) \
     X(remap, int, (void *from, void *to, size_t len), (from, to, len)) \
+    X(ordinary, int, (void *p, size_t len), (p, len)) \
+    X(carry_off, int, (void *from, void *to, size_t len), (from, to, len)) \
+    X(reserve_again, int, (void *p, size_t len), (p, len)) \
+    X(held, int, (void), ()) \
     X(pagemap, int, (const void *p, size_t n, uint64_t *words), (p, n, words)) \
     X(present, int, (const void *p, size_t n, unsigned char *vec), (p, n, vec)) \
     X(resident, int, (const void *p, size_t len, uint64_t *bytes), (p, len, bytes)) \

@@ -11,6 +11,8 @@
 #include "tests/fake/region.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -79,6 +81,8 @@ static void start(size_t used)
         UNIT_SKIP("this machine's pages are larger than the test's");
     za_conf.cold_ms = REGION_DAY_MS;
     za_conf.start_bytes = UINT64_MAX >> 1;
+    if (getenv("BACKEND"))
+        za_conf.backend = region_remaps() ? ZA_BACKEND_REMAP : ZA_BACKEND_MOVE;
     CHECK_EQ(za_os_linux->reserve(&p, REGION_SIZE, ZA_CHUNK_SIZE), 0);
     base = p;
     CHECK(za_pager_init((uintptr_t)p, REGION_SIZE, &owner));
@@ -114,14 +118,23 @@ char *region_at(size_t page)
     return base + page * REGION_PAGE;
 }
 
+/* Environment: BACKEND, move (default) or remap. */
+bool region_remaps(void)
+{
+    const char *name = getenv("BACKEND");
+
+    return name && strcmp(name, "remap") == 0;
+}
+
 bool region_refused(void)
 {
     struct za_uffd_caps caps;
     int fd = za_os_linux->uffd_open(&caps);
+    bool works = fd >= 0 && (region_remaps() ? za_os_try_remap(fd) == 0 : caps.move);
 
     if (fd >= 0)
         (void)za_os_linux->close(fd);
-    return fd < 0 || !caps.move;
+    return !works;
 }
 
 /* --- contents ------------------------------------------------------------ */

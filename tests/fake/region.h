@@ -76,5 +76,7 @@ void region_sleep_ms(unsigned ms);
 
 /* userfaultfd is refused to this process: the tests of the real thing cannot run. */
 bool region_refused(void);
+/* The back-end under test is remap (environment: BACKEND=remap), not move. */
+bool region_remaps(void);
 
 #endif

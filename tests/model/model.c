@@ -24,6 +24,10 @@
  *            what it does to the parent: every page is shared from then on, and MOVE says EBUSY.
  *   kernel   MOVE of a run may stop anywhere; EEXIST, ENOENT, EBUSY as the page tables say.
  *
+ * Scenarios called remap-... have the other back-end (pager/remap.c): out by mremap, which takes
+ * everything; back by copy and purge, each a step; holes of the mirror read as zeros, and reading
+ * one leaves a page of zeros there.  Their relocation is copying, and left out.
+ *
  * Taken as one step, because nobody can tell: reading a record and claiming it; claiming a page
  * and its neighbour (claiming the page alone is there too); liveness and the first half of a copy.
  *
@@ -92,12 +96,14 @@ enum fault_at {
     F_DROP,
     F_WINDOW,
     F_LOOSE_MOVE,
-    F_LOOSE_DONE
+    F_LOOSE_DONE,
+    F_LATE_PURGE
 };
 
 enum worker_at {
     W_IDLE,
     W_PARKED,
+    W_CLEAN,
     W_SEE,
     W_MOVE,
     W_UNSTRAY,
@@ -110,6 +116,7 @@ enum worker_at {
     W_RETURN,
     W_RETURN_LIMBO,
     W_RETURN_DONE,
+    W_RETURN_PURGE,
     W_EARLY_PURGE,
     W_PUT,
     W_COMMIT,
@@ -164,7 +171,7 @@ struct state {
 struct scenario {
     const char *name;
     unsigned threads;
-    bool discard, relocate, fork, share, stray, pack, phantom, no_reads;
+    bool discard, relocate, fork, share, stray, pack, phantom, no_reads, remap;
 };
 
 static const struct scenario scenarios[] = {
@@ -187,8 +194,34 @@ static const struct scenario scenarios[] = {
      .pack = true,
      .phantom = true,
      .no_reads = true},
+    {.name = "remap-discard",
+     .threads = 1,
+     .discard = true,
+     .pack = true,
+     .phantom = true,
+     .remap = true},
+    {.name = "remap-threads", .threads = 2, .pack = true, .remap = true},
+    {.name = "remap-fork",
+     .threads = 1,
+     .fork = true,
+     .pack = true,
+     .phantom = true,
+     .no_reads = true,
+     .remap = true},
 };
-enum { IN_PACK, IN_DISCARD, IN_THREADS, IN_SHARED, IN_STRAY, IN_FORK, IN_RELOCATE, IN_REFUSED };
+enum {
+    IN_PACK,
+    IN_DISCARD,
+    IN_THREADS,
+    IN_SHARED,
+    IN_STRAY,
+    IN_FORK,
+    IN_RELOCATE,
+    IN_REFUSED,
+    IN_REMAP_DISCARD,
+    IN_REMAP_THREADS,
+    IN_REMAP_FORK
+};
 
 /* Each takes one remedy away: name, the scenario that shows it, what is done instead. */
 #define BREAKS(X) \
@@ -222,7 +255,17 @@ enum { IN_PACK, IN_DISCARD, IN_THREADS, IN_SHARED, IN_STRAY, IN_FORK, IN_RELOCAT
     X(TO_UNCLAIMED, "relocate-to-unclaimed", IN_RELOCATE, "the target is not claimed") \
     X(TO_LIVE_LATE, "relocate-live-late", IN_RELOCATE, "the owner marks the target afterwards") \
     X(REFUSED_IS_HOLE, "relocate-refused-is-hole", IN_REFUSED, "EBUSY ends the page's move") \
-    X(ENOENT_IS_HOLE, "relocate-enoent-is-hole", IN_RELOCATE, "gone from the mirror means empty")
+    X(ENOENT_IS_HOLE, "relocate-enoent-is-hole", IN_RELOCATE, "gone from the mirror means empty") \
+    X(R_LATE_PURGE, "remap-purge-after-kernel", IN_REMAP_DISCARD, \
+      "F purges when the record is free") \
+    X(R_NO_PURGE, "remap-no-purge", IN_REMAP_DISCARD, "F leaves the copy in the mirror") \
+    X(R_TIDY_BACK, "remap-tidy-under-fault", IN_REMAP_DISCARD, "W purges what F is copying") \
+    X(R_EXIST_KERNEL, "remap-eexist-ends-kernel", IN_REMAP_DISCARD, \
+      "BACK ends in KERNEL on EEXIST") \
+    X(R_RETURN_BLIND, "remap-return-purges-first", IN_REMAP_DISCARD, "W purges, then copies back") \
+    X(R_COMMIT_STORE, "remap-commit-store-not-cas", IN_REMAP_THREADS, "W stores STORED") \
+    X(R_WINDOW, "remap-window-changes-records", IN_REMAP_FORK, "F claims in the window too") \
+    X(R_DISCARD_HEAP, "remap-discard-heap-only", IN_REMAP_DISCARD, "W purges the heap alone")
 
 enum broken {
     BREAK_NONE,
@@ -481,7 +524,7 @@ static void thread_forks(const struct state *s, unsigned t)
         emit(&n, "T opens the window");
     } else if (s->t[t].at == AT_WINDOW) {
         bool serving = s->f.at != F_IDLE && !s->f.window && !is(BREAK_NO_WAIT_FOR_FAULT);
-        if (is(BREAK_WINDOW_CHANGES_RECORDS))
+        if ((is(BREAK_WINDOW_CHANGES_RECORDS) || is(BREAK_R_WINDOW)))
             serving = s->f.at != F_IDLE;
         if (serving)
             return;
@@ -545,7 +588,7 @@ static void f_rest(struct state *n)
 static bool w_reads_hole(const struct state *s)
 {
     bool reads = s->w.at == W_READ || s->w.at == W_READ_MORE || s->w.at == W_LIMBO_READ;
-    return reads && hole(s->mirror[s->w.at == W_LIMBO_READ ? s->w.from : s->w.x]);
+    return reads && !sc->remap && hole(s->mirror[s->w.at == W_LIMBO_READ ? s->w.from : s->w.x]);
 }
 
 /* In the window: where the bytes are, read only, no claim. */
@@ -602,7 +645,7 @@ static void f_claim(struct state *n, unsigned p)
 static bool f_claim_near(struct state *n, unsigned q)
 {
     struct record *r = &n->rec[q];
-    bool mirror = n->f.old == ZA_PAGE_LIMBO || n->f.old == ZA_PAGE_PACKING;
+    bool mirror = !sc->remap && (n->f.old == ZA_PAGE_LIMBO || n->f.old == ZA_PAGE_PACKING);
     if (mirror && (r->state == ZA_PAGE_LIMBO || r->state == ZA_PAGE_PACKING))
         *r = plain(ZA_PAGE_BACK);
     else if (n->f.old == ZA_PAGE_STORED && r->state == ZA_PAGE_STORED && r->blob == n->f.blob)
@@ -618,7 +661,7 @@ static void f_serve(const struct state *s, unsigned p, enum urge urge)
 {
     struct state n = *s;
     n.f.page = (uint8_t)p;
-    if (s->window && !is(BREAK_WINDOW_CHANGES_RECORDS)) {
+    if (s->window && !(is(BREAK_WINDOW_CHANGES_RECORDS) || is(BREAK_R_WINDOW))) {
         f_look(&n, p);
         visit(&n, urge, "F looks (window)");
         return;
@@ -684,11 +727,36 @@ static bool seen_waiting(const struct state *s, unsigned p)
     return false;
 }
 
+static bool shaky_claim(const struct state *s)
+{
+    return s->f.old == ZA_PAGE_MOVING || s->f.old == ZA_PAGE_RETURNING;
+}
+
+/* remap: is it there at all? */
+static void f_look_mirror(const struct state *s)
+{
+    struct state n = *s;
+    unsigned p = lowest(s->f.mask);
+    n.f.at = F_COPY;
+    if (hole(s->mirror[p])) {
+        n.f.at = F_PUT_BACK;
+        if (!shaky_claim(s))
+            wrong = "a page in limbo is not in the mirror";
+        else if (hole(s->heap[p]) && seen_waiting(s, p))
+            wrong = "F cannot serve a thread: it would have to wait for W";
+    }
+    emit(&n, "F looks into the mirror");
+}
+
 static void f_move(const struct state *s)
 {
     struct state n = *s;
     unsigned p = lowest(s->f.mask);
-    bool shaky = s->f.old == ZA_PAGE_MOVING || s->f.old == ZA_PAGE_RETURNING;
+    bool shaky = shaky_claim(s);
+    if (sc->remap) {
+        f_look_mirror(s);
+        return;
+    }
     switch (move(&n.heap[p], &n.mirror[p])) {
     case MOVED:
         wake(&n, p);
@@ -711,10 +779,33 @@ static void f_move(const struct state *s)
     emit(&n, "F moves back");
 }
 
+/* What is copied onto a page that is there was read all the same. */
+static void f_copy_remapped(const struct state *s)
+{
+    struct state n = *s;
+    unsigned p = lowest(s->f.mask);
+    bool copied = hole(s->heap[p]);
+    if (hole(s->mirror[p]))
+        n.mirror[p] = ZERO;
+    if (copied)
+        n.heap[p] = (uint8_t)bytes_of(n.mirror[p]);
+    wake(&n, p);
+    n.f.at = F_PURGE;
+    if (!copied && shaky_claim(s))
+        n.f.at = is(BREAK_R_EXIST_KERNEL) ? F_BACK_DONE : F_PUT_BACK;
+    else if (is(BREAK_R_LATE_PURGE) || is(BREAK_R_NO_PURGE))
+        n.f.at = F_BACK_DONE;
+    emit(&n, "F copies from the mirror");
+}
+
 static void f_copy(const struct state *s)
 {
     struct state n = *s;
     unsigned p = lowest(s->f.mask);
+    if (sc->remap) {
+        f_copy_remapped(s);
+        return;
+    }
     if (hole(s->mirror[p]))
         wrong = "F reads a hole of the mirror";
     if (hole(s->heap[p]))
@@ -739,9 +830,19 @@ static void f_settle(const struct state *s)
     if (!is(BREAK_NO_WAKE))
         wake(&n, p);
     n.f.at = F_MOVE;
-    if (!n.f.mask)
+    if (is(BREAK_R_LATE_PURGE) && s->f.at == F_BACK_DONE)
+        n.f.at = F_LATE_PURGE;
+    else if (!n.f.mask)
         f_rest(&n);
     emit(&n, "F settles");
+}
+
+static void f_late_purge(const struct state *s)
+{
+    struct state n = *s;
+    n.mirror[s->f.page] = HOLE;
+    f_rest(&n);
+    emit(&n, "F purges the mirror at last");
 }
 
 static void f_read(const struct state *s)
@@ -821,11 +922,14 @@ static void f_loose(const struct state *s)
 static void step_fault(const struct state *s)
 {
     static void (*const steps[])(const struct state *) = {
-        [F_IDLE] = f_idle,        [F_ZERO] = f_zero,        [F_ZERO_DONE] = f_zero,
-        [F_MOVE] = f_move,        [F_COPY] = f_copy,        [F_PURGE] = f_settle,
-        [F_BACK_DONE] = f_settle, [F_PUT_BACK] = f_settle,  [F_READ] = f_read,
-        [F_FILL] = f_fill,        [F_FILL_DONE] = f_fill,   [F_DROP] = f_fill,
-        [F_WINDOW] = f_window,    [F_LOOSE_MOVE] = f_loose, [F_LOOSE_DONE] = f_loose,
+        [F_IDLE] = f_idle,        [F_ZERO] = f_zero,
+        [F_ZERO_DONE] = f_zero,   [F_MOVE] = f_move,
+        [F_COPY] = f_copy,        [F_PURGE] = f_settle,
+        [F_BACK_DONE] = f_settle, [F_PUT_BACK] = f_settle,
+        [F_READ] = f_read,        [F_FILL] = f_fill,
+        [F_FILL_DONE] = f_fill,   [F_DROP] = f_fill,
+        [F_WINDOW] = f_window,    [F_LOOSE_MOVE] = f_loose,
+        [F_LOOSE_DONE] = f_loose, [F_LATE_PURGE] = f_late_purge,
     };
     steps[s->f.at](s);
 }
@@ -894,7 +998,7 @@ static void w_idle(const struct state *s)
     }
     if (w_answers(s))
         return;
-    w_begin(&n, W_SEE, 3);
+    w_begin(&n, sc->remap ? W_CLEAN : W_SEE, 3);
     n.w.live = is(BREAK_LIVENESS_BEFORE_MOVE) ? s->live : 0;
     wish(&n, "W probes");
     n = *s;
@@ -933,10 +1037,41 @@ static void w_probe_claim(const struct state *s)
     emit(&n, "W claims what it sees present");
 }
 
+/* remap: what is there before a page comes counts for nothing. */
+static void w_clean(const struct state *s)
+{
+    struct state n = *s;
+    if (s->rec[s->w.x].state == ZA_PAGE_KERNEL)
+        n.mirror[s->w.x] = HOLE;
+    w_next(&n, W_CLEAN, W_SEE);
+    n.w.x = n.w.at == W_SEE ? 0 : n.w.x;
+    emit(&n, "W cleans the mirror");
+}
+
+/* mremap: whatever is there, shared or not. */
+static void w_probe_remap(const struct state *s)
+{
+    struct state n = *s;
+    unsigned x = s->w.x;
+    n.mirror[x] = hole(s->heap[x]) ? ZERO : s->heap[x];
+    n.heap[x] = HOLE;
+    n.w.moved |= (uint8_t)(1u << x);
+    w_next(&n, W_MOVE, W_SETTLE);
+    emit(&n, "W remaps");
+    n = *s;
+    n.w.at = W_SETTLE;
+    n.w.x = (uint8_t)lowest(n.w.mask);
+    emit(&n, "W's mremap fails");
+}
+
 static void w_probe_move(const struct state *s)
 {
     struct state n = *s;
     unsigned x = s->w.x;
+    if (sc->remap) {
+        w_probe_remap(s);
+        return;
+    }
     if (s->w.at == W_UNSTRAY) {
         n.mirror[x] = HOLE;
         n.w.at = W_MOVE;
@@ -1008,8 +1143,10 @@ static void w_read(const struct state *s)
     struct state n = *s;
     unsigned x = s->w.x;
     unsigned seen = bytes_of(s->mirror[x]);
-    if (seen == HOLE)
+    if (seen == HOLE && !sc->remap)
         return; /* W faults in the mirror: F fills it */
+    if (seen == HOLE)
+        n.mirror[x] = (uint8_t)(seen = ZERO);
     if (s->w.at == W_READ) {
         if (!is(BREAK_LIVENESS_BEFORE_MOVE))
             n.w.live |= s->live & (uint8_t)(1u << x);
@@ -1073,10 +1210,44 @@ static void w_sort(const struct state *s)
     emit(&n, "W keeps a page for the blob");
 }
 
+/* remap: a copy; what is copied onto a page that is there was read all the same. */
+static void w_return_copy(const struct state *s)
+{
+    struct state n = *s;
+    unsigned x = s->w.x;
+    n.w.at = W_RETURN_DONE;
+    if (s->w.at == W_RETURN_PURGE || is(BREAK_R_RETURN_BLIND)) {
+        n.mirror[x] = HOLE;
+        if (s->w.at == W_RETURN)
+            n.w.at = W_RETURN_LIMBO; /* its copy is in w.val */
+        emit(&n, "W purges what it brought back");
+        return;
+    }
+    if (hole(s->mirror[x]))
+        n.mirror[x] = ZERO;
+    if (hole(s->heap[x])) {
+        n.heap[x] = (uint8_t)bytes_of(n.mirror[x]);
+        n.w.at = W_RETURN_PURGE;
+    }
+    wake(&n, x);
+    emit(&n, "W copies back");
+}
+
 static void w_return(const struct state *s)
 {
     struct state n = *s;
     unsigned x = s->w.x;
+    if (sc->remap && (s->w.at == W_RETURN || s->w.at == W_RETURN_PURGE)) {
+        w_return_copy(s);
+        return;
+    }
+    if (sc->remap && s->w.at == W_RETURN_LIMBO) {
+        if (hole(s->heap[x]))
+            n.heap[x] = s->w.val[x];
+        n.w.at = W_RETURN_DONE;
+        emit(&n, "W copies back what it purged");
+        return;
+    }
     if (s->w.at == W_RETURN) {
         n.w.at = W_RETURN_DONE;
         if (move(&n.heap[x], &n.mirror[x]) == M_BUSY && !is(BREAK_RETURN_EBUSY_KERNEL))
@@ -1134,7 +1305,8 @@ static void w_commit(const struct state *s)
 {
     struct state n = *s;
     unsigned x = s->w.x;
-    if (s->rec[x].state == ZA_PAGE_PACKING || is(BREAK_COMMIT_STORE_NOT_CAS))
+    if (s->rec[x].state == ZA_PAGE_PACKING ||
+        (is(BREAK_COMMIT_STORE_NOT_CAS) || is(BREAK_R_COMMIT_STORE)))
         n.rec[x] = (struct record){ZA_PAGE_STORED, s->w.blob, (uint8_t)x};
     else if (!is(BREAK_FAILED_COMMIT_KEEPS_REF))
         unstore_failed(&n, x);
@@ -1150,6 +1322,8 @@ static void w_purge(const struct state *s)
     unsigned x = s->w.x, st = s->rec[x].state;
     bool keep =
         st == ZA_PAGE_LIMBO || st == ZA_PAGE_BACK || st == ZA_PAGE_PACKING || st == ZA_PAGE_MOVING;
+    if (is(BREAK_R_TIDY_BACK) && st == ZA_PAGE_BACK)
+        keep = false;
     if (s->w.at == W_PURGE_SEE && (!keep || is(BREAK_PURGE_LIMBO)) && !hole(s->mirror[x])) {
         n.w.at = W_PURGE;
         emit(&n, "W finds a dead copy");
@@ -1201,7 +1375,7 @@ static void w_discard(const struct state *s)
         n.w.at = is(BREAK_TO_UNCLAIMED) ? W_FROM : W_TO_CLAIM;
         if (!s->w.relocate)
             w_reply(&n);
-    } else if (is(BREAK_DISCARD_HEAP_ONLY)) {
+    } else if ((is(BREAK_DISCARD_HEAP_ONLY) || is(BREAK_R_DISCARD_HEAP))) {
         n.w.at = W_DISCARD_HEAP;
     } else if (st == ZA_PAGE_STORED) {
         unstore(&n, x);
@@ -1364,6 +1538,7 @@ static void step_worker(const struct state *s)
     static void (*const steps[])(const struct state *) = {
         [W_IDLE] = w_idle,
         [W_PARKED] = w_parked,
+        [W_CLEAN] = w_clean,
         [W_SEE] = w_probe_claim,
         [W_MOVE] = w_probe_move,
         [W_UNSTRAY] = w_probe_move,
@@ -1376,6 +1551,7 @@ static void step_worker(const struct state *s)
         [W_RETURN] = w_return,
         [W_RETURN_LIMBO] = w_return,
         [W_RETURN_DONE] = w_return,
+        [W_RETURN_PURGE] = w_return,
         [W_EARLY_PURGE] = w_early_purge,
         [W_PUT] = w_put,
         [W_COMMIT] = w_commit,
@@ -1441,7 +1617,7 @@ static void check_page(const struct state *s, unsigned p)
     if (r->state != ZA_PAGE_KERNEL && !hole(s->heap[p]))
         wrong = "a page that is out is on the heap as well";
     bool stray = !hole(s->mirror[p]) && r->state != ZA_PAGE_LIMBO;
-    if (stray && (!sc->stray || bytes_of(s->mirror[p]) != ZERO))
+    if (stray && (!(sc->stray || sc->remap) || bytes_of(s->mirror[p]) != ZERO))
         wrong = "a page is left in the mirror";
     if (s->expect[p] != UNDEFINED && bytes != s->expect[p])
         wrong = "the place that counts does not hold the program's bytes";

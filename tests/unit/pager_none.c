@@ -32,8 +32,27 @@ static int lack_open(struct za_uffd_caps *caps)
 static int open_without_move(struct za_uffd_caps *caps)
 {
     int fd = za_os_linux->uffd_open(caps);
-    caps->move = false;
+    caps->move = caps->any_move = false;
     return fd;
+}
+
+static int refuse_carry(void *from, void *to, size_t len)
+{
+    (void)from;
+    (void)to;
+    (void)len;
+    return -EINVAL;
+}
+
+/* UFFDIO_MOVE as a kernel might offer it that does not have it. */
+static int64_t refuse_move(int fd, void *dst, void *src, size_t len, bool wake)
+{
+    (void)fd;
+    (void)dst;
+    (void)src;
+    (void)len;
+    (void)wake;
+    return -EINVAL;
 }
 
 static int refuse_files(void)
@@ -41,12 +60,10 @@ static int refuse_files(void)
     return -ENOSYS;
 }
 
+/* Of chunks; the page of the trial, before, may be registered. */
 static int refuse_register(int fd, void *p, size_t len)
 {
-    (void)fd;
-    (void)p;
-    (void)len;
-    return -EINVAL;
+    return len > REGION_PAGE ? -EINVAL : za_os_linux->uffd_register(fd, p, len);
 }
 
 static int refuse_thread(void (*fn)(void *), void *arg, const char *name, bool share_files)
@@ -151,8 +168,88 @@ UNIT_TEST(kernel_too_old)
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
     start();
+    za_conf.backend = ZA_BACKEND_AUTO;
     table.uffd_open = open_without_move;
-    check_plain("this kernel has no UFFDIO_MOVE without known bugs (6.12.37, 6.16 or later)");
+    table.carry_off = refuse_carry;
+    check_plain("neither UFFDIO_MOVE (6.12.37, 6.16 or later) nor mremap(MREMAP_DONTUNMAP) works "
+                "here");
+}
+
+/* The line that a forced back-end costs: what was told. */
+static char told[256];
+
+static void hear(const char *line, size_t len)
+{
+    CHECK(len < sizeof(told));
+    memcpy(told, line, len);
+}
+
+UNIT_TEST(forced_move_is_not_there)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    start();
+    za_conf.backend = ZA_BACKEND_MOVE;
+    table.uffd_open = open_without_move;
+    table.tell = hear;
+    check_plain("this kernel has no UFFDIO_MOVE (6.8 or later)");
+    CHECK_STR(told, "zalloc: backend:move: this kernel has no UFFDIO_MOVE (6.8 or later)\n");
+}
+
+UNIT_TEST(forced_move_does_not_work)
+{
+    struct za_uffd_caps caps;
+    int fd = za_os_linux->uffd_open(&caps);
+    if (fd < 0 || !caps.any_move)
+        UNIT_SKIP("no UFFDIO_MOVE here");
+    za_os_linux->close(fd);
+    start();
+    za_conf.backend = ZA_BACKEND_MOVE;
+    table.uffd_move = refuse_move;
+    table.tell = hear;
+    check_plain("UFFDIO_MOVE was tried here and does not work");
+    CHECK_STR(told, "zalloc: backend:move: UFFDIO_MOVE was tried here and does not work\n");
+}
+
+UNIT_TEST(forced_remap_does_not_work)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    start();
+    za_conf.backend = ZA_BACKEND_REMAP;
+    table.carry_off = refuse_carry;
+    table.tell = hear;
+    check_plain("mremap(MREMAP_DONTUNMAP) was tried here and does not work (5.14 or later, /proc)");
+    CHECK_STR(told, "zalloc: backend:remap: mremap(MREMAP_DONTUNMAP) was tried here and does not "
+                    "work (5.14 or later, /proc)\n");
+}
+
+/* Without a word, unless it was asked for. */
+static void works_without_move(const char *line)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    start();
+    za_conf.backend = ZA_BACKEND_AUTO;
+    table.uffd_open = open_without_move;
+    table.tell = hear;
+    region_fill(0, PAGES, 1);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK_STR(za_pager_backend(), "remap");
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(region_holds(0, PAGES, 1));
+    CHECK_STR(told, line);
+}
+
+UNIT_TEST(without_move_remap_is_taken)
+{
+    works_without_move("");
+}
+
+UNIT_TEST(what_was_taken_is_told_on_request)
+{
+    za_conf.confirm_conf = true;
+    works_without_move("zalloc: backend:remap\n");
 }
 
 UNIT_TEST(no_private_files)
