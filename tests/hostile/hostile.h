@@ -2,9 +2,10 @@
 /*
  * hostile -- what the hostile programs share: points, blocks whose every byte is known, going cold.
  *
- * A program makes its points one after the other and prints `ok NAME`, `FAIL NAME` or `skipped NAME:
- * why` for each; its status is 0 if none has failed.  Its first argument says how blocks go cold: `stored` (compressed, by
- * request) or `limbo` (taken out and not yet compressed: waits for the worker).
+ * A program makes its points one after the other and prints `ok NAME`, `FAIL NAME` or
+ * `skipped NAME: why` for each; its status is 0 if none has failed.  Its first argument says how
+ * blocks go cold: `stored` (compressed, by request) or `limbo` (taken out and not yet compressed:
+ * waits for the worker).
  */
 #ifndef ZA_TESTS_HOSTILE_HOSTILE_H
 #define ZA_TESTS_HOSTILE_HOSTILE_H

@@ -287,7 +287,7 @@ static void posix_queue(void)
     arena_again(&arena);
 }
 
-/* The kernel's own asynchronous I/O: control blocks, pointers to them, events and data, all cold. */
+/* The kernel's own asynchronous I/O: control blocks, pointers to them, events and data. */
 static void asynchronous(void)
 {
     aio_context_t context = 0;
