@@ -37,6 +37,7 @@
 #include "preload/foreign.h"
 #include "preload/fork.h"
 #include "preload/identity.h"
+#include "preload/mutex.h"
 #include "preload/thread.h"
 
 #define VARIABLE "ZALLOC_CONF"
@@ -141,6 +142,7 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_foreign_resolve();
     za_thread_resolve();
     za_identity_resolve();
+    za_mutex_resolve();
     za_fork_register();
     za_crash_prepare();
 }
