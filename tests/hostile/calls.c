@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * calls -- the program's own calls about memory beyond advise, lock, protect and mapping:
- * populating, paging out, huge pages, merging, placement, seals, userfaultfd of its own, advice from
+ * populating, paging out, huge pages, merging, placement, seals, its own userfaultfd, advice from
  * outside.
  *
  * Whatever they do to cold heap memory, no byte changes, except where a call says so.
