@@ -22,7 +22,7 @@
 #define MIB (1ul << 20)
 #define NOBODY 65534
 #define NOT_HERE 77
-#define SMALL_LIMIT (48 * MIB)
+#define SMALL_LIMIT (32 * MIB)
 
 static char *blocks[NBLOCKS];
 
@@ -209,12 +209,22 @@ static bool new_pids(void)
     return unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNET) == 0;
 }
 
+/* Away and back again, and somewhere else in between. */
 static bool other_mounts(void)
 {
-    int fd = open("/proc/1/ns/mnt", O_RDONLY);
-    bool good = fd >= 0 && unshare(CLONE_FS) == 0 && setns(fd, CLONE_NEWNS) == 0;
+    int fd = open("/proc/self/ns/mnt", O_RDONLY);
+    bool good = fd >= 0 && unshare(CLONE_NEWNS) == 0 && chdir("/proc") == 0 && all_right();
+    evict();
+    good = good && setns(fd, CLONE_NEWNS) == 0;
     close(fd);
     return good;
+}
+
+/* No thread can be made any more, and of children the first must live as long as the others. */
+static bool childless(void)
+{
+    evict();
+    return in_child(reads, NULL) && all_right();
 }
 
 /* In a user namespace nobody may do anything to the rest of the world: tried by a child alone. */
@@ -278,7 +288,7 @@ static void leave_group(pid_t pid)
 static bool much_in_little(void)
 {
     const char *scale = getenv("SCALE");
-    const size_t factor = scale ? (size_t)atoi(scale) : 1, step = 8 * MIB;
+    const size_t factor = scale ? (size_t)atoi(scale) : 1, step = 4 * MIB;
     const size_t n = 4 * factor * SMALL_LIMIT / step;
     char **all = malloc(n * sizeof(*all));
     bool good = true;
@@ -322,7 +332,7 @@ static const struct scenario {
     {"close_range after", nothing, close_all_of_all, lives},
     {"no /proc before", no_proc, nothing, lives},
     {"no /proc after", nothing, no_proc, lives},
-    {"new namespaces of processes, IPC and network after", nothing, new_pids, lives},
+    {"new namespaces of processes, IPC and network after", nothing, new_pids, childless},
     {"another mount namespace after", nothing, other_mounts, lives},
     {"another user namespace in a child", nothing, nothing, other_user},
     {"four times what the control group may have", own_group, nothing, much_in_little},
