@@ -11,7 +11,7 @@
  *                 withdraws all registrations, which wakes whoever waits; answers and ends
  *   F             answers the bell and ends
  *
- * I1  Registrations are withdrawn only when every record is KERNEL: a page that is not there then is
+ * I1  Registrations are withdrawn only when every record is KERNEL: a page that is absent then is
  *     a hole.
  * I2  A page that cannot be brought back (no memory) means that nothing changes.
  *
