@@ -223,7 +223,7 @@ static bool make_room(void)
 /* True: W's time is over. */
 static bool retire(void)
 {
-    int r = za_pg_active() ? thaw() : 0;
+    int r = za_pg_active() && za_thaw() ? -EBUSY : 0;
     if (r == 0)
         r = za_retire();
     if (r == 0)

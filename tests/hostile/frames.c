@@ -55,7 +55,7 @@ static void context_main(int n)
 /* The contexts themselves, where the registers are kept, are heap memory too. */
 static void coroutines(void)
 {
-    struct arena a = arena_new((NCONTEXTS + 1) * 3, 1);
+    struct arena a = arena_new((NCONTEXTS + 1) * 3ul, 1);
     back = take(&a, sizeof(*back));
     for (unsigned i = 0; i < NCONTEXTS; i++) {
         contexts[i] = take(&a, sizeof(ucontext_t));
@@ -177,8 +177,8 @@ static void *striker(void *arg)
 static void flood(void)
 {
     struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
-    pthread_t self = pthread_self(), t;
-    int ends[2];
+    pthread_t self = pthread_self(), t = self;
+    int ends[2] = {-1, -1};
     char byte[PAGE];
     bool good = pipe(ends) == 0;
     strikes = wrong = 0;

@@ -172,7 +172,7 @@ static void without_copy(void)
 
 static void given(const char *name, unsigned flags)
 {
-    int ends[2], twin[2], fd = scratch(0);
+    int ends[2] = {-1, -1}, twin[2] = {-1, -1}, fd = scratch(0);
     char *page = take_filled(&arena, PAGE, 40), *to = take(&arena, PAGE);
     struct iovec *v = take(&arena, sizeof(*v));
     loff_t *at = take(&arena, sizeof(*at));
