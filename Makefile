@@ -126,7 +126,7 @@ $(BUILD)/switchless/%.o: %.c $(STAMP)
 
 # One object with what we use of liblz4 and libzstd in it; global are the names the shared library
 # exports, and no others: but those whose namesake in a static libc could not be found behind ours.
-ONLY_SHARED := ^(pthread_create|_Fork|clone|syscall|set(|e|re|res)[ug]id|setgroups|initgroups)$$
+ONLY_SHARED := ^(pthread_create|pthread_mutex_init|_Fork|clone|syscall|set(|e|re|res)[ug]id|setgroups|initgroups)$$
 $(BUILD)/libzalloc.a: $(BUILD)/libzalloc.so
 	@rm -f $@
 	$(NM) -D --defined-only $< | awk '{ sub("@.*", "", $$3); print $$3 }' | grep -vE '$(ONLY_SHARED)' >$(BUILD)/exports

@@ -12,6 +12,8 @@
  * I1  All signals are blocked from birth: none is ever delivered here (D11).
  * I2  The area (stack and thread block) is mapped, never from a malloc (D9), and lives as long as
  *     the process.
+ * I3  A debugger or strace that follows the program's threads is not given ours: it would stop the
+ *     fault thread, read a page that is out, and wait for ever for the thread that it has stopped.
  *
  * With ZA_THREADS_PTHREAD (sanitizer builds, whose runtimes must know every thread)
  * they are pthreads.
@@ -200,7 +202,7 @@ static int spawn(const struct start *s)
     struct start *copy = (struct start *)(top - sizeof(*copy));
     *copy = *s;
     unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-                          CLONE_SETTLS | (s->share_files ? CLONE_FILES : 0);
+                          CLONE_SETTLS | CLONE_UNTRACED | (s->share_files ? CLONE_FILES : 0);
     void *sp = (void *)za_align_down((size_t)copy, 64);
     long tid = bare_clone(flags, sp, thread_block(area), copy);
     if (tid < 0)

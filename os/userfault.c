@@ -139,7 +139,10 @@ static long select_instead(const struct pollfd *p, unsigned n, const struct time
     return za_sys6(SYS_pselect6, top + 1, (long)&set, 0, 0, (long)(limit ? &t : NULL), 0);
 }
 
-/* poll refuses more descriptors than RLIMIT_NOFILE, which the program may have set to nothing. */
+/*
+ * poll refuses more descriptors than RLIMIT_NOFILE, which the program may have set to nothing; a
+ * seccomp filter may refuse it altogether.  Without either F would never sleep.
+ */
 int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns)
 {
     struct pollfd p[4];
@@ -150,7 +153,7 @@ int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns)
         p[i] = (struct pollfd){fds[i], POLLIN, 0};
     struct timespec left = t; /* the kernel writes what is left of it */
     long r = za_sys5(SYS_ppoll, p, n, limit ? &left : NULL, 0, 0);
-    if (r == -EINVAL)
+    if (r < 0 && r != -EINTR)
         r = select_instead(p, n, limit);
     return r > 0 ? 1 : (r == -EINTR ? 0 : (int)r);
 }

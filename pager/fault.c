@@ -252,6 +252,9 @@ static void answer_bell(uintptr_t addr)
     if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
         za_worker_start();
     serve_mirror(addr);
+    if (__atomic_load_n(&za_pg.leaving,
+                        __ATOMIC_ACQUIRE)) /* W has rung, and needs no more answer */
+        __atomic_store_n(&za_pg.leaving, 2, __ATOMIC_RELEASE);
 }
 
 static void serve(const struct za_uffd_msg *m)
@@ -351,7 +354,8 @@ void za_fault_loop(bool child)
 {
     bool quick = false;
     uint64_t last = 0, of_age = child ? za_os->now() + CHILD_PATIENCE_NS : ZA_NEVER;
-    while (!za_renew_leave()) {
+    __atomic_store_n(&za_pg.fault_tid, za_os->tid(), __ATOMIC_RELEASE);
+    while (!za_renew_leave() && __atomic_load_n(&za_pg.leaving, __ATOMIC_ACQUIRE) != 2) {
         stay_while_over();
         come_of_age(&of_age);
         if (serve_one()) {

@@ -24,6 +24,8 @@
  * Locks: ZA_RANK_FORK and ZA_RANK_CTL from prefork to postfork.  May sleep: yes.
  * Allocates: a thread's stack, in the child.
  */
+#include <errno.h>
+
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "base/stat.h"
@@ -56,10 +58,28 @@ bool za_fork_reopen_works(void)
     return true;
 }
 
+static bool forbidden(int r)
+{
+    return r < 0 && r != -EBADF;
+}
+
+/*
+ * A child's threads inherit what the forking thread is forbidden (seccomp): may one read and answer
+ * messages?
+ */
+static bool child_may_serve(void)
+{
+    struct za_uffd_msg m;
+    return !forbidden(za_os->uffd_wake(-1, (void *)za_pg_bell(), za_pg_page_size())) &&
+           !forbidden(za_os->uffd_read(-1, &m));
+}
+
 static enum za_fork_way choose_way(int socks[2])
 {
     if (!za_pager_active() || !__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         return ZA_FORK_NOTHING;
+    if (!child_may_serve())
+        return za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_THAW;
     if (za_pg.caps.event_fork)
         return !za_without(D1_HAND_OVER) && za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER
                                                                           : ZA_FORK_FILL;
@@ -211,7 +231,9 @@ static void start_over(void)
     za_stat_set(ZA_STAT_PG_STORED, 0);
     za_stat_set(ZA_STAT_PG_LIMBO, 0);
     za_pg.why_none = NULL;
-    if (za_pg.life != ZA_LIFE_NEW)
+    if (za_pg.retired)
+        za_pg.life = ZA_LIFE_FAILED;
+    else if (za_pg.life != ZA_LIFE_NEW)
         za_pg.life = ZA_LIFE_IDLE; /* also where the parent could start no thread: a child may */
 }
 
@@ -225,6 +247,8 @@ static void forget_parent(void)
     za_pg.heir_sock = -1;
     za_pg.worker_up = 0;
     za_pg.worker_tid = 0;
+    za_pg.fault_tid = 0;
+    za_pg.leaving = 0;
     za_heir_forget();
     za_door_forget();
     za_still_forget();

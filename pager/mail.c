@@ -65,6 +65,21 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     return r;
 }
 
+/* As za_mail_post, and a process without a worker never gets one. */
+int za_mail_retire(void)
+{
+    int r = 0;
+    za_lock(&ctl);
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
+        r = send(ZA_MAIL_RETIRE, 0, 0, 0);
+    if (r == 0) {
+        __atomic_store_n(&za_pg.retired, 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+    }
+    za_unlock(&ctl);
+    return r;
+}
+
 bool za_mail_hold(void)
 {
     return za_trylock(&ctl);
@@ -220,6 +235,18 @@ static bool make_room(void)
     return r == 0;
 }
 
+/* True: W's time is over. */
+static bool retire(void)
+{
+    int r = za_pg_active() && za_thaw() ? -EBUSY : 0;
+    if (r == 0)
+        r = za_retire();
+    if (r == 0)
+        __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
+    finish(r);
+    return r == 0;
+}
+
 bool za_mail_serve(void)
 {
     enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
@@ -227,6 +254,8 @@ bool za_mail_serve(void)
         return true;
     if (op == ZA_MAIL_RENEW)
         return !make_room();
+    if (op == ZA_MAIL_RETIRE)
+        return !retire();
     if (op == ZA_MAIL_PARK)
         stand_still((int)(intptr_t)req.a, req.b != 0);
     else

@@ -107,6 +107,12 @@ int za_pager_thaw(void);
 void za_pager_hold_begin(void);
 size_t za_pager_bring_all(void);
 uint64_t za_pager_brought(void);
+/*
+ * Bring everything back, end our threads and never have any again, in children neither: a plain
+ * allocator from now on. 0, with the ids of the two threads (0: none), which are about to end; or
+ * -errno: nothing has changed. Waits for the worker.
+ */
+int za_pager_retire(int tids[2]);
 bool za_pager_active(void);         /* threads run and a back-end works */
 bool za_pager_has_worker(void);     /* the worker calls the owner's decay: nobody else need do it */
 const char *za_pager_backend(void); /* "move", "remap", "none", or "not started" */

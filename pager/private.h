@@ -94,8 +94,10 @@ enum za_mail_op {
     ZA_MAIL_KEEP_BEGIN,
     ZA_MAIL_KEEP_END,
     ZA_MAIL_RENEW,
+    ZA_MAIL_RETIRE,
     ZA_MAIL_PARK
 };
+int za_mail_retire(void);
 int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
 #define ZA_MAIL_WITHDRAWN 1            /* of za_mail_park: nothing is out, and nothing registered */
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
@@ -120,6 +122,9 @@ int za_renew_hand_over(int theirs);
 size_t za_thaw(void);
 void za_door_serve(void); /* W */
 void za_door_forget(void);
+
+/* retire.c */
+int za_retire(void); /* W */
 
 /* reconcile.c */
 void za_reconcile(void);

@@ -95,6 +95,9 @@ struct za_pager {
     struct za_budget budget; /* [w] */
     uint64_t epoch;          /* [w] ns at tick 0 */
     int worker_tid;          /* [a] */
+    int fault_tid;           /* [a] */
+    uint32_t retired;        /* [a] 1: no thread of ours any more, in no child either (retire.c) */
+    uint32_t leaving;        /* [a] W, 1: F is to go when it hears the bell; F, 2: it goes */
     int pid;                 /* [a] the process our threads belong to */
     struct za_identity born; /* [w] theirs, all of them the same */
     uint32_t worker_up;      /* [a] W has been started in this process */

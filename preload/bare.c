@@ -42,6 +42,8 @@ struct clone3_args {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
 };
 
+long za_bare_syscall(long nr, long a, long b, long c, long d, long e, long f);
+
 typedef int child_fn(void *);
 typedef pid_t fork_fn(void);
 typedef int clone_fn(child_fn *, void *, int, void *, ...);
@@ -137,36 +139,15 @@ ZA_EXPORT int clone(child_fn *fn, void *stack, int flags, void *arg, ...)
     return pid;
 }
 
-/* Is it a fork, and with what flags?  With a stack of its own the child could not return here. */
-static bool forks(long number, long a, long b, uint64_t *flags)
+/* A fork by syscall(2), which filter.c has made sure copies this stack: fork, clone, clone3. */
+__attribute__((used, visibility("hidden"))) long za_bare_syscall(long nr, long a, long b, long c,
+                                                                 long d, long e, long f)
 {
-    *flags = 0;
-#ifdef SYS_fork
-    if (number == SYS_fork)
-        return true;
-#endif
-    if (number == SYS_clone) {
-        *flags = (uint64_t)a;
-        return copies(*flags) && b == 0;
-    }
-    if (number == SYS_clone3 && a) {
-        const struct clone3_args *args = (const struct clone3_args *)a;
-        *flags = args->flags;
-        return copies(*flags) && args->stack == 0;
-    }
-    return false;
-}
-
-ZA_EXPORT long syscall(long number, ...)
-{
-    va_list more;
-    uint64_t flags;
-    va_start(more, number);
-    long a = va_arg(more, long), b = va_arg(more, long), c = va_arg(more, long);
-    long d = va_arg(more, long), e = va_arg(more, long), f = va_arg(more, long);
-    va_end(more);
-    if (ZA_LIKELY(!forks(number, a, b, &flags)))
-        return result(za_sys6(number, a, b, c, d, e, f));
+    uint64_t flags = 0;
+    if (nr == SYS_clone)
+        flags = (uint64_t)a;
+    else if (nr == SYS_clone3)
+        flags = ((const struct clone3_args *)a)->flags;
     enum za_fork_way way = before(flags);
-    return after(result(za_sys6(number, a, b, c, d, e, f)), way);
+    return after(result(za_sys6(nr, a, b, c, d, e, f)), way);
 }

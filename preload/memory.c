@@ -291,10 +291,11 @@ static bool page_aligned(uintptr_t a)
     return a % za_os->page_size == 0;
 }
 
-/* As fresh as the allocator made it. */
-static void make_fresh(const struct range *r)
+/* As fresh as the allocator made it. -EPERM: it is sealed (mseal), and stays as it is. */
+static long make_fresh(const struct range *r)
 {
-    (void)za_sys3(SYS_mprotect, r->addr, r->len, READ_WRITE);
+    if (za_sys3(SYS_mprotect, r->addr, r->len, READ_WRITE) == -EPERM)
+        return -EPERM;
     (void)za_sys2(SYS_munlock, r->addr, r->len);
     (void)za_sys3(SYS_madvise, r->addr, r->len, MADV_DOFORK);
     (void)za_sys3(SYS_madvise, r->addr, r->len, MADV_KEEPONFORK);
@@ -302,6 +303,7 @@ static void make_fresh(const struct range *r)
     (void)za_pager_discard(r->addr, r->len);
     unpin(r, ZA_PIN_WIPE);
     unpin(r, ZA_PIN_DUMP);
+    return 0;
 }
 
 static long unmap_some(uintptr_t from, uintptr_t to)
@@ -314,7 +316,9 @@ static long unmap_heap(uintptr_t p, size_t len)
     if (!page_aligned(p))
         return -EINVAL;
     const struct range r = in_heap((void *)p, len);
-    make_fresh(&r);
+    long rc = make_fresh(&r);
+    if (rc < 0)
+        return rc;
     long before = unmap_some(p, r.addr);
     long behind = unmap_some(r.addr + r.len, p + za_align_up(len, za_os->page_size));
     return before < 0 ? before : behind;
@@ -374,7 +378,7 @@ static long carry_off(const struct move *m)
         (void)za_sys2(SYS_munmap, to, m->len);
         return rc;
     }
-    make_fresh(&m->from);
+    (void)make_fresh(&m->from);
     return to;
 }
 
@@ -394,9 +398,8 @@ static long remap_heap(const struct move *m)
         return -EFAULT;
     if (!elsewhere && m->len <= m->from.len) {
         const struct range tail = {m->from.addr + m->len, m->from.len - m->len};
-        if (tail.len)
-            make_fresh(&tail);
-        return (long)m->from.addr;
+        long rc = tail.len ? make_fresh(&tail) : 0;
+        return rc < 0 ? rc : (long)m->from.addr;
     }
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
 }

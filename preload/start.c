@@ -35,9 +35,11 @@
 #include "preload/crash.h"
 #include "preload/exit.h"
 #include "preload/file.h"
+#include "preload/filter.h"
 #include "preload/foreign.h"
 #include "preload/fork.h"
 #include "preload/identity.h"
+#include "preload/mutex.h"
 #include "preload/thread.h"
 
 #define VARIABLE "ZALLOC_CONF"
@@ -144,6 +146,8 @@ __attribute__((constructor(101))) static void za_preload_construct(void)
     za_thread_resolve();
     za_identity_resolve();
     za_bare_resolve();
+    za_mutex_resolve();
+    za_filter_resolve();
     za_fork_register();
     za_crash_prepare();
 }

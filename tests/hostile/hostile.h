@@ -2,9 +2,10 @@
 /*
  * hostile -- what the hostile programs share: points, blocks whose every byte is known, going cold.
  *
- * A program makes its points one after the other and prints `ok NAME` or `FAIL NAME` for each; its
- * status is 0 if all are ok.  Its first argument says how blocks go cold: `stored` (compressed, by
- * request) or `limbo` (taken out and not yet compressed: waits for the worker).
+ * A program makes its points one after the other and prints `ok NAME`, `FAIL NAME` or
+ * `skipped NAME: why` for each; its status is 0 if none has failed.  Its first argument says how
+ * blocks go cold: `stored` (compressed, by request) or `limbo` (taken out and not yet compressed:
+ * waits for the worker).
  */
 #ifndef ZA_TESTS_HOSTILE_HOSTILE_H
 #define ZA_TESTS_HOSTILE_HOSTILE_H
@@ -43,6 +44,15 @@ static inline void point(const char *name, bool ok)
     if (write(1, line, (size_t)n) != n)
         _exit(3);
     points_failed += !ok;
+}
+
+/* A point that cannot be made here, and why. */
+static inline void skip(const char *name, const char *why)
+{
+    char line[160];
+    int n = snprintf(line, sizeof(line), "skipped %s: %s\n", name, why);
+    if (write(1, line, (size_t)n) != n)
+        _exit(3);
 }
 
 static inline void sleep_ms(unsigned ms)

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * filters -- system calls that the program forbids (seccomp): one at a time, before our threads
+ * start and after, to the calling thread or to all, with an error or with death.
+ *
+ * usage: filters stored|limbo [MODE NUMBER]: all of them, each in a process started anew.
+ *
+ * What is forbidden to all threads is forbidden to ours; then memory must not be lost either.
+ * Without futex libc itself gives up; and what kills before our threads start kills the process,
+ * which is a limit (doc/reliability/limits.md).
+ */
+#include "hostile.h"
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+
+#define NBLOCKS 48u
+#define LEN (2 * UNIT)
+#define PATIENCE_S 20u
+
+static char *blocks[NBLOCKS];
+
+static void evict(void)
+{
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+}
+
+static bool all_right(void)
+{
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        if (!right(blocks[i], 0, LEN, i + 1))
+            return false;
+    return true;
+}
+
+/* `nr` gets `verdict`, everything else passes; through syscall(2), as every program does it. */
+static bool forbid(unsigned nr, unsigned verdict, unsigned flags)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, verdict),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0;
+}
+
+/* Everything the allocator does for a single thread. */
+static bool work(void)
+{
+    bool good = all_right();
+    for (unsigned i = 0; i < 2; i++) {
+        char *small = malloc(100 + i), *large = malloc(40 * UNIT), *zeros;
+        memset(small, 1, 100);
+        memset(large + 39 * UNIT, 1, UNIT);
+        large = realloc(large, 200 * UNIT);
+        good = large && large[39 * UNIT] == 1 && good;
+        free(large);
+        zeros = calloc(1, 50 * UNIT);
+        good = zero(zeros, 40 * UNIT, 42 * UNIT) && good;
+        free(zeros);
+        free(small);
+    }
+    return all_right() && good;
+}
+
+static bool child_works(void *arg)
+{
+    (void)arg;
+    return work();
+}
+
+static void *thread_works(void *arg)
+{
+    *(bool *)arg = work();
+    return NULL;
+}
+
+/* Where children and threads may be made. */
+static bool works_everywhere(unsigned nr)
+{
+    bool good = work();
+    pthread_t t;
+    evict();
+    if (nr == SYS_clone || nr == SYS_clone3)
+        return work() && good;
+    good = in_child(child_works, NULL) && good;
+    evict();
+    bool threads = false;
+    good = pthread_create(&t, NULL, thread_works, &threads) == 0 && pthread_join(t, NULL) == 0 &&
+           threads && good;
+    return work() && good;
+}
+
+/* ---- the modes ----------------------------------------------------------------------------------
+ */
+
+enum mode { ERROR_BEFORE, ERROR_AFTER, ERROR_FOR_ALL, DEATH_FOR_ALL, NMODES };
+
+static const char *const mode_names[NMODES] = {"EPERM before", "EPERM after",
+                                               "EPERM after, for all threads",
+                                               "a thread's death after, for all threads"};
+
+struct call {
+    const char *name;
+    unsigned nr;
+    bool libc; /* a process without the library dies of it too, or cannot begin */
+};
+
+static const struct call calls[] = {
+    {"userfaultfd", SYS_userfaultfd, false},
+    {"ioctl", SYS_ioctl, false},
+    {"close_range", SYS_close_range, false},
+    {"eventfd2", SYS_eventfd2, false},
+    {"membarrier", SYS_membarrier, false},
+    {"mincore", SYS_mincore, false},
+    {"madvise", SYS_madvise, true},
+    {"ppoll", SYS_ppoll, false},
+    {"read", SYS_read, true},
+    {"setpriority", SYS_setpriority, false},
+    {"capset", SYS_capset, false},
+    {"clone", SYS_clone, true},
+    {"pidfd_open", SYS_pidfd_open, false},
+    {"pidfd_getfd", SYS_pidfd_getfd, false},
+    {"socketpair", SYS_socketpair, false},
+    {"sendmsg", SYS_sendmsg, false},
+    {"pread64", SYS_pread64, true},
+    {"mremap", SYS_mremap, true},
+    {"gettid", SYS_gettid, true},
+};
+
+#define NCALLS (sizeof(calls) / sizeof(*calls))
+
+static unsigned verdict_of(enum mode m)
+{
+    return m == DEATH_FOR_ALL ? SECCOMP_RET_KILL_THREAD : SECCOMP_RET_ERRNO | EPERM;
+}
+
+static bool before(enum mode m, unsigned nr)
+{
+    return m != ERROR_BEFORE || forbid(nr, verdict_of(m), 0);
+}
+
+static bool after(enum mode m, unsigned nr)
+{
+    unsigned flags = m >= ERROR_FOR_ALL ? SECCOMP_FILTER_FLAG_TSYNC : 0;
+    return m == ERROR_BEFORE || forbid(nr, verdict_of(m), flags);
+}
+
+/* What cannot be asked of a process under this filter, whatever its malloc. */
+static bool senseless(enum mode m, const struct call *c)
+{
+    if (m == DEATH_FOR_ALL)
+        return c->libc;
+    return m == ERROR_BEFORE && (c->nr == SYS_read || c->nr == SYS_pread64);
+}
+
+static int run(enum mode m, const struct call *c)
+{
+    if (!ctl)
+        return 2;
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        blocks[i] = block(LEN, i + 1);
+    evict();
+    if (!after(m, c->nr))
+        return 3;
+    return works_everywhere(c->nr) ? 0 : 1;
+}
+
+static int begun_anew(enum mode m, unsigned i, char **argv)
+{
+    char mode[12], number[12];
+    int status = -1;
+    snprintf(mode, sizeof(mode), "%u", (unsigned)m);
+    snprintf(number, sizeof(number), "%u", i);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(PATIENCE_S);
+        if (!before(m, calls[i].nr))
+            _exit(4);
+        execl("/proc/self/exe", argv[0], argv[1], mode, number, NULL);
+        _exit(5);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 3) {
+        (void)begin(argc, argv);
+        return run((enum mode)atoi(argv[2]), &calls[(unsigned)atoi(argv[3]) % NCALLS]);
+    }
+    if (!begin(argc, argv))
+        return 77;
+    for (unsigned m = 0; m < NMODES; m++)
+        for (unsigned i = 0; i < NCALLS; i++) {
+            char name[120];
+            /* The whole list once is enough. */
+            if (senseless((enum mode)m, &calls[i]) || ((want_limbo || torture()) && i % 6 != 1))
+                continue;
+            int status = begun_anew((enum mode)m, i, argv);
+            snprintf(name, sizeof(name), "%s: %s", calls[i].name, mode_names[m]);
+            point(name, status == 0);
+            if (status && getenv("VERBOSE"))
+                fprintf(stderr, "status %x\n", (unsigned)status);
+        }
+    return end();
+}
