@@ -5,63 +5,11 @@
 need nginx curl "$PYTHON"
 version "$(nginx -v 2>&1)"
 
-make_site() {
-    local n
-    mkdir -p "$SCRATCH/site" "$SCRATCH/logs" "$SCRATCH/temp"
-    "$PYTHON" -c 'import random, sys
-rng = random.Random(5)
-for n in range(200):
-    with open(f"{sys.argv[1]}/{n}.html", "wb") as f:
-        f.write(b"".join(b"line %d of text and numbers %d\n" % (i, rng.randrange(n + 9))
-                         for i in range(n * 20 + 1)))
-with open(sys.argv[1] + "/big.bin", "wb") as f:
-    f.write(rng.randbytes(30000000))' "$SCRATCH/site"
-    cat >"$SCRATCH/nginx.conf" <<END
-user root;
-worker_processes 2;
-daemon off;
-pid $SCRATCH/pid;
-error_log $SCRATCH/logs/error warn;
-events { worker_connections 512; }
-http {
-    types { text/html html; application/octet-stream bin; }
-    access_log $SCRATCH/logs/access;
-    client_body_temp_path $SCRATCH/temp/body;
-    proxy_temp_path $SCRATCH/temp/proxy;
-    fastcgi_temp_path $SCRATCH/temp/fastcgi;
-    uwsgi_temp_path $SCRATCH/temp/uwsgi;
-    scgi_temp_path $SCRATCH/temp/scgi;
-    proxy_cache_path $SCRATCH/temp/cache keys_zone=one:1m max_size=8m;
-    gzip on;
-    gzip_min_length 500;
-    sendfile on;
-    server {
-        listen 127.0.0.1:$PORT;
-        root $SCRATCH/site;
-        client_max_body_size 64m;
-        location /proxy/ {
-            proxy_pass http://unix:$SCRATCH/inner:/;
-            proxy_cache one;
-            proxy_cache_valid 200 1m;
-            add_header X-Cache \$upstream_cache_status;
-        }
-        location /plain/ { gzip off; sendfile off; output_buffers 2 64k; alias $SCRATCH/site/; }
-    }
-    server {
-        listen unix:$SCRATCH/inner;
-        root $SCRATCH/site;
-        ssi on;
-    }
-}
-END
-    [ "$(id -u)" = 0 ] || sed -i '/^user/d' "$SCRATCH/nginx.conf"
-}
-
 start_server() {
     PORT=$(free_port)
     URL=http://127.0.0.1:$PORT
-    make_site
-    (exec "${UNDER[@]}" nginx -c "$SCRATCH/nginx.conf" -p "$SCRATCH" -e "$SCRATCH/logs/error") >&2 &
+    "$PYTHON" -B "$HERE/nginx_site.py" "$SCRATCH" "$PORT"
+    (exec "${UNDER[@]}" nginx -c "$SCRATCH/nginx.conf" -p "$SCRATCH" -e "$SCRATCH/error") >&2 &
     SERVER=$!
     await curl -sf "$URL/1.html"
 }
@@ -71,14 +19,14 @@ stop_server() {
     kill -QUIT "$SERVER"
     wait "$SERVER" || status=$?
     echo "the server ended with $status"
-    cat "$SCRATCH/logs/error" >&2
+    cat "$SCRATCH/error" >&2
     # What a worker that died leaves there.
-    grep -cE 'signal|alert|emerg' "$SCRATCH/logs/error" || true
+    grep -cE 'signal|alert|emerg' "$SCRATCH/error" || true
 }
 
 # fetch_all PREFIX [gzip]
 fetch_all() {
-    "$PYTHON" -B "$HERE/nginx_client.py" "$PORT" "$SCRATCH/site" "$@"
+    "$PYTHON" -B "$HERE/nginx_client.py" "$PORT" "$SCRATCH" "$@"
 }
 
 step_files() {

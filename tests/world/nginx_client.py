@@ -22,7 +22,8 @@ def fetch(port, path, headers, body=None):
 
 
 def main():
-    port, site, prefix = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+    port, prefix = int(sys.argv[1]), sys.argv[3]
+    site = pathlib.Path(sys.argv[2]) / "site"
     headers = {"Accept-Encoding": "gzip"} if "gzip" in sys.argv[4:] else {}
     wrong = 0
     for n in range(200):
