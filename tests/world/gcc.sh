@@ -8,6 +8,9 @@ version "$(gcc --version)"
 ROOT=$(dirname "$(dirname "$HERE")")
 SOURCES=$ROOT/build/world-sources
 
+# The directory has another name in every run, and must not get into an object.
+SAME=-ffile-prefix-map=${SCRATCH:-}=.
+
 # Digests of what a compile leaves behind.
 sums() {
     local file
@@ -28,8 +31,8 @@ fetch_sqlite() {
 step_sqlite() {
     fetch_sqlite || { echo "its source is not to be had" >&2; exit 77; }
     cp "$SOURCES"/sqlite3.[ch] .
-    under gcc -O2 -g -DSQLITE_ENABLE_FTS5 -c sqlite3.c -o two.o
-    under gcc -O0 -fsanitize=undefined -c sqlite3.c -o zero.o
+    under gcc "$SAME" -O2 -g -DSQLITE_ENABLE_FTS5 -c sqlite3.c -o two.o
+    under gcc "$SAME" -O0 -fsanitize=undefined -c sqlite3.c -o zero.o
     sums two.o zero.o
 }
 
@@ -54,8 +57,8 @@ int main()
     std::cout << nested<24>().size() << ' ' << fold<800>::v << '\n';
 }
 END
-    under g++ -std=c++20 -O2 -g -c templates.cc -o templates.o
-    under g++ -std=c++20 -O2 -g -c all.cc -o all.o
+    under g++ "$SAME" -std=c++20 -O2 -g -c templates.cc -o templates.o
+    under g++ "$SAME" -std=c++20 -O2 -g -c all.cc -o all.o
     sums templates.o all.o
     g++ all.o -o all && ./all
 }
@@ -65,7 +68,7 @@ step_self() {
     mkdir tree
     (cd "$ROOT" && tar -cf - Makefile preload.c base os compress dedup pager alloc preload tool \
         include tests/fake tests/unit) | tar -xf - -C tree
-    under make -s -j2 -C tree BUILD=out >&2
+    under make -s -j2 -C tree BUILD=out EXTRA="$SAME" >&2
     find tree/out -name '*.o' | sort | xargs sha256sum | digest
     find tree/out -name '*.o' | wc -l
 }
@@ -95,11 +98,11 @@ step_lto() {
 step_clang() {
     command -v clang >/dev/null || exit 77
     cp "$HERE/../preload/templates.cc" .
-    under clang++ -std=c++17 -O2 -g -c templates.cc -o templates.o
+    under clang++ "$SAME" -std=c++17 -O2 -g -c templates.cc -o templates.o
     sums templates.o
     if [ -e "$SOURCES/sqlite3.c" ]; then
         cp "$SOURCES"/sqlite3.[ch] .
-        under clang -O1 -c sqlite3.c -o one.o
+        under clang "$SAME" -O1 -c sqlite3.c -o one.o
         sums one.o
     fi
 }
