@@ -25,7 +25,8 @@ scenario() {
     chmod 755 "$(dirname "$(dirname "$SCRATCH")")" "$(dirname "$SCRATCH")"
     chmod 1777 "$SCRATCH"
     cd "$SCRATCH"
-    (as_user initdb -D "$SCRATCH/data" -A trust -U postgres -E UTF8 --locale=C --no-sync) >"$SCRATCH/log"
+    (as_user initdb -D "$SCRATCH/data" -A trust -U postgres -E UTF8 --locale=C \
+        --no-sync) >"$SCRATCH/log"
     (as_user postgres -D "$SCRATCH/data" -c listen_addresses= -c fsync=off \
         -c shared_buffers=16MB -c work_mem=8MB -k "$SCRATCH") >>"$SCRATCH/log" 2>&1 &
     SERVER=$!

@@ -77,11 +77,12 @@ step_lto() {
     local n
     for n in $(seq 40); do
         awk -v n="$n" 'BEGIN { for (i = 0; i < 120; i++)
-            printf "int f%d_%d(int x) { int s = %d; for (int k = 0; k < x; k++) s += k * %d ^ s; %s }\n",
-                n, i, i, n + i, i ? "return s + f" n "_" i - 1 "(x % 9);" : "return s;"
+            printf "int f%d_%d(int x) { int s = %d; for (int k = 0; k < x; k++) %s %s }\n",
+                n, i, i, "s += k * " n + i " ^ s;",
+                i ? "return s + f" n "_" i - 1 "(x % 9);" : "return s;"
             printf "extern int f%d_119(int);\n", n % 40 + 1 }' >"$n.c"
-        echo "int g$n(int x) { return f${n}_119(x) + (x > 99 ? f$((n % 40 + 1))_119(x / 2) : 0); }" \
-            >>"$n.c"
+        echo "int g$n(int x) { return f${n}_119(x) +" \
+            "(x > 99 ? f$((n % 40 + 1))_119(x / 2) : 0); }" >>"$n.c"
     done
     {
         for n in $(seq 40); do echo "int g$n(int);"; done

@@ -14,7 +14,8 @@ my ($what, $scale) = @ARGV;
 
 sub record {
     my $n = shift;
-    return { id => $n, text => "record $n " x ($n % 9 + 1), list => [ map { $_ * $n } 0 .. $n % 12 ] };
+    return { id => $n, text => "record $n " x ($n % 9 + 1),
+        list => [ map { $_ * $n } 0 .. $n % 12 ] };
 }
 
 sub records { return map { record($_) } 0 .. shift() - 1 }
@@ -24,7 +25,8 @@ sub data {
     select undef, undef, undef, 0.3;
     my $json = JSON::PP->new->canonical;
     print "json ", sha1_hex($json->encode([ @records[0 .. 3000] ])), "\n";
-    print "back ", sha1_hex($json->encode($json->decode($json->encode([ @records[0 .. 800] ])))), "\n";
+    print "back ",
+        sha1_hex($json->encode($json->decode($json->encode([ @records[0 .. 800] ])))), "\n";
     my $copy = dclone(\@records);
     print "copy ", sha1_hex(join "|", map { $_->{text} } @$copy), "\n";
     my @sorted = sort { $a->{text} cmp $b->{text} || $b->{id} <=> $a->{id} } @$copy;
@@ -73,7 +75,8 @@ sub forks {
         my $pid = open(my $in, "-|") // die "fork: $!";
         if (!$pid) {
             $_->{text} .= $c for grep { $_->{id} % 6 == $c - 1 } @records;
-            print "child $c ", sha1_hex(join "|", map { $_->{text}, @{ $_->{list} } } @records), "\n";
+            print "child $c ",
+                sha1_hex(join "|", map { $_->{text}, @{ $_->{list} } } @records), "\n";
             exit 0;
         }
         print while <$in>;

@@ -1,14 +1,17 @@
 -- SPDX-License-Identifier: MIT
 -- postgres.sql -- queries that sort, hash, spill, aggregate, parse and loop; :rows says how many.
 set client_min_messages = warning;
-create table item (id int primary key, grp int, word text, amount numeric, made timestamp, doc jsonb);
+create table item (id int primary key, grp int, word text, amount numeric,
+    made timestamp, doc jsonb);
 insert into item
     select i, i % 977, md5((i * 7919 % 1000003)::text), (i * 31 % 10007)::numeric / 100,
         timestamp '2020-01-01' + i * interval '1 minute',
-        jsonb_build_object('i', i, 'list', array[i % 7, i % 11, i % 13], 'text', repeat('ab', i % 40))
+        jsonb_build_object('i', i, 'list', array[i % 7, i % 11, i % 13],
+            'text', repeat('ab', i % 40))
     from generate_series(1, :rows) i;
 create table part (id int, item int, note text);
-insert into part select i, (i * 104729::bigint) % :rows + 1, 'note ' || i from generate_series(1, :rows * 2) i;
+insert into part select i, (i * 104729::bigint) % :rows + 1, 'note ' || i
+    from generate_series(1, :rows * 2) i;
 create index on part (item);
 create index on item (word);
 create index on item using gin (doc);
@@ -16,9 +19,11 @@ analyze;
 
 select 'sort', md5(string_agg(word, ',' order by word, id)) from item;
 set work_mem = '128kB';
-select 'spilled sort', md5(string_agg(id::text, ',')) from (select id from item order by word desc, id) s;
+select 'spilled sort', md5(string_agg(id::text, ','))
+    from (select id from item order by word desc, id) s;
 reset work_mem;
-select 'hash join', count(*), sum(i.amount), sum(length(p.note)) from item i join part p on p.item = i.id;
+select 'hash join', count(*), sum(i.amount), sum(length(p.note))
+    from item i join part p on p.item = i.id;
 set enable_hashjoin = off;
 select 'merge join', count(*), sum(i.amount) from item i join part p on p.item = i.id;
 reset enable_hashjoin;
@@ -37,11 +42,13 @@ with recursive walk(n, steps) as (
     union all
     select case when n % 2 = 0 then n / 2 else 3 * n + 1 end, steps + 1 from walk where n <> 1)
 select 'recursive', count(*), max(steps) from walk;
-select 'text search', count(*), sum(ts_rank(to_tsvector('english', note || ' running tests of ' || id),
+select 'text search', count(*),
+    sum(ts_rank(to_tsvector('english', note || ' running tests of ' || id),
     to_tsquery('english', 'run & test'))::numeric(10, 4)) from part where id % 17 = 0;
 select 'arrays', md5(array_agg(x order by x)::text) from
     (select unnest(array[id, grp, id % 7]) x from item where id % 5 = 0) a;
-select 'large value', length(v), md5(v) from (select string_agg(doc::text, '' order by id) v from item) l;
+select 'large value', length(v), md5(v)
+    from (select string_agg(doc::text, '' order by id) v from item) l;
 
 create function churn(n int) returns text language plpgsql as $$
 declare

@@ -13,7 +13,8 @@ GROUPS_NEAR="threading thread threading_local multiprocessing_fork subprocess mm
     multiprocessing_spawn multiprocessing_main_handling json pickle posix os ctypes faulthandler
     resource tracemalloc pty select selectors poll epoll socketserver queue sched fileio bufio
     memoryio buffer memoryview array bytes bigmem zlib bz2 lzma gzip zipfile tarfile tempfile
-    shelve dbm sqlite3 capi struct unicode re dict set list deque weakref weakset contextlib generators
+    shelve dbm sqlite3 capi struct unicode re dict set list deque weakref weakset contextlib
+    generators
     coroutines exceptions raise sys sysconfig posixpath shutil glob hashlib hmac ssl ftplib
     httplib httpservers xml_etree xml_etree_c minidom sax pyexpat decimal float long
     code marshal import importlib runpy cmd_line embed atexit support venv audit"

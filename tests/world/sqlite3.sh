@@ -45,7 +45,8 @@ step_queries() {
     query "select group_concat(word, '|') from (select word from item order by id)"
     query 'select count(distinct word), count(distinct doc) from item'
     query "with recursive w(n, s) as (select id, 0 from item where id < 400 union all
-        select iif(n % 2, 3 * n + 1, n / 2), s + 1 from w where n <> 1) select count(*), max(s) from w"
+        select iif(n % 2, 3 * n + 1, n / 2), s + 1 from w where n <> 1)
+        select count(*), max(s) from w"
     query 'pragma integrity_check'
 }
 
@@ -55,7 +56,8 @@ step_text() {
     under sqlite3 "$DATABASE" "create virtual table words using fts5(word, doc);
         insert into words select word, doc from item;
         insert into words(words) values ('optimize')" >&2 || { echo "no fts5"; return; }
-    query "select rowid, rank from words where words match 'word AND 49' order by rank, rowid limit 99"
+    query "select rowid, rank from words where words match 'word AND 49'
+        order by rank, rowid limit 99"
     query "select highlight(words, 0, '<', '>') from words where words match '7919' order by rowid"
     query "select count(*) from words where words match 'pp*'"
     query "create virtual table box using rtree(id, x0, x1, y0, y1);
@@ -118,7 +120,8 @@ step_killed() {
             echo "begin; update t set pad = 'torn' || pad;"
             seq -f "insert into t values (-%.0f, 0);" 2000
             echo ".shell touch $SCRATCH/writing"
-            echo "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n;"
+            echo "with recursive n(i) as (select 1 union all select i + 1 from n)"
+            echo "select max(i) from n;"
         } >"$SCRATCH/script"
         (exec "${UNDER[@]}" sqlite3 -cmd 'pragma cache_size = 10' "$SCRATCH/db" \
             <"$SCRATCH/script") >&2 &
