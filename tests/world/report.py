@@ -9,6 +9,7 @@ EXPLAINED holds `PROGRAM CONF TEST: why` lines, each of the three a shell patter
 what shows that the difference is not the library's doing.
 """
 import fnmatch
+import functools
 import json
 import pathlib
 import sys
@@ -17,6 +18,7 @@ CONFS = ["plain", "torture", "cold", "remap", "none"]
 PAGE = 4096
 
 
+@functools.lru_cache(maxsize=None)
 def read_results(folder):
     """The results of one run: name -> (status, digest)."""
     results = {}
@@ -40,9 +42,29 @@ def step_of(name):
     return name.split(":", 1)[0]
 
 
-def diff(plain, other):
-    """Names whose results differ."""
-    return sorted(n for n in plain.keys() | other.keys() if plain.get(n) != other.get(n))
+def steps_of(results):
+    """The steps that were finished."""
+    return {n for n in results if ":" not in n}
+
+
+def cut_short(program, conf):
+    """Whether a run was interrupted: some steps have no result, and it has no duration."""
+    missing = steps_of(read_results(program / "plain")) - steps_of(read_results(program / conf))
+    return bool(missing) and not (program / conf / "seconds").exists()
+
+
+def diff(program, conf):
+    """Names whose results differ; of a run that was cut short only the steps it finished.
+
+    A step that hangs is one difference, not one for each of its tests.
+    """
+    plain, other = read_results(program / "plain"), read_results(program / conf)
+    names = {n for n in plain.keys() | other.keys() if plain.get(n) != other.get(n)}
+    if cut_short(program, conf):
+        done = steps_of(other)
+        names = {n for n in names if step_of(n) in done}
+    hang = {n for n in steps_of(other) if other[n][0] == "hangs"}
+    return sorted(n for n in names if ":" not in n or step_of(n) not in hang)
 
 
 def again_folders(program, conf, which):
@@ -153,7 +175,10 @@ def program_rows(program, differences):
         differs = sum(d.verdict().startswith("DIFFERS") for d in mine)
         ratio = f"{seconds(folder) / plain_s:.2f}" if plain_s else ""
         restored = sums.get("pager.restored", 0)
-        rows.append(f"| {program.name} | {version} | {conf} | {count['passed']} "
+        title = conf
+        if cut_short(program, conf):
+            title += f" (cut short after {len(steps_of(results))} steps)"
+        rows.append(f"| {program.name} | {version} | {title} | {count['passed']} "
                     f"| {count['skipped']} | {bad} | {differs} | {len(mine) - differs} "
                     f"| {ratio} | {sums['processes']} | {sums.get('pager.probed', 0)} "
                     f"| {sums.get('pager.packed', 0)} | {sums.get('pager.faults', 0)} "
@@ -180,10 +205,8 @@ def write_report(world, rules):
     programs = [p for p in sorted(world.iterdir()) if (p / "plain" / "results").exists()]
     differences = []
     for program in programs:
-        plain = read_results(program / "plain")
         for conf in confs_run(program)[1:]:
-            names = diff(plain, read_results(program / conf))
-            differences += [Difference(program, conf, n, rules) for n in names]
+            differences += [Difference(program, conf, n, rules) for n in diff(program, conf)]
     text = HEAD + "".join(r + "\n" for p in programs for r in program_rows(p, differences))
     for refused in sorted(world.glob("refused-*")):
         text += f"\n`{refused.name[8:]}` was not run: {refused.read_text().strip()}\n"
@@ -201,7 +224,7 @@ def write_report(world, rules):
 def main():
     if sys.argv[1] == "--differing":
         program, conf = pathlib.Path(sys.argv[2]) / sys.argv[3], sys.argv[4]
-        names = diff(read_results(program / "plain"), read_results(program / conf))
+        names = diff(program, conf)
         print(" ".join(sorted({step_of(n) for n in names})))
         return 0
     world = pathlib.Path(sys.argv[1])
