@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # ruby_work.rb -- usage: ruby_work.rb objects|threads|forks|stress SCALE; prints digests.
-require "digest"
+# Both named: digest loads them when first used, which two threads must not do at once.
+require "digest/sha1"
+require "digest/sha2"
 require "json"
 require "set"
 require "stringio"
