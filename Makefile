@@ -3,8 +3,8 @@
 # zalloc -- builds build/libzalloc.so, build/libzalloc.a and build/zalloc; nothing outside build/.
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
-# Targets: all test test-fast asan ubsan tsan tidy format format-check layers symbols bench-codec
-#          musl aarch64 demo deps install uninstall clean.
+# Targets: all test test-fast test-world asan ubsan tsan tidy format format-check layers symbols
+#          bench-codec musl aarch64 demo deps install uninstall clean.
 # Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
 #          SYSROOT for foreign systems.
 
@@ -253,6 +253,13 @@ tsan: unit-tsan
 test:
 	@if [ -x scripts/install-deps ]; then scripts/install-deps build test; fi
 	@MAKE='$(MAKE)' CC='$(CC)' BUILD='$(BUILD)' tests/run
+
+# Real programs' own tests under every back-end: hours.  WORLD: only these programs.
+.PHONY: test-world
+test-world:
+	scripts/install-deps build test world
+	$(MAKE) all
+	@BUILD='$(BUILD)' tests/world/run $(WORLD)
 
 # --- style ---------------------------------------------------------------------------------------
 
