@@ -329,9 +329,13 @@ static void come_of_age(uint64_t *at)
 {
     if (*at == ZA_NEVER || za_os->now() < *at)
         return;
-    *at = ZA_NEVER;
-    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
-        za_worker_start();
+    begin(); /* a fork that opens its window now looks for the worker afterwards (fork.c) */
+    if (!__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST)) {
+        *at = ZA_NEVER;
+        if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+            za_worker_start();
+    }
+    end();
 }
 
 #ifdef ZA_TEST_WITHOUT

@@ -86,6 +86,19 @@ static enum za_fork_way choose_way(int socks[2])
     return za_fork_reopen_works() || za_without(D1_THAW) ? ZA_FORK_REOPEN : ZA_FORK_THAW;
 }
 
+/* In a child that had no worker, F may have started one since it was asked to stand still. */
+static void open_window(int parked)
+{
+    for (;;) {
+        __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);
+        za_fault_quiesce();
+        if (parked != -ENOSYS || !__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+            return;
+        __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
+        parked = za_mail_park_newborn();
+    }
+}
+
 void za_pager_prefork(void)
 {
     int socks[2] = {-1, -1};
@@ -107,8 +120,7 @@ void za_pager_prefork(void)
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
-    __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);
-    za_fault_quiesce();
+    open_window(fetched);
     za_stat_add(ZA_STAT_FORKS, 1);
     za_stat_add(ZA_STAT_FORKS_THAWED, way == ZA_FORK_THAW);
 }

@@ -99,6 +99,12 @@ int za_mail_park(int sock, bool thaw)
     return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, 0);
 }
 
+/* The lock is taken already; nothing that is out need come back. */
+int za_mail_park_newborn(void)
+{
+    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)-1, false, 0);
+}
+
 /*
  * W goes on. Whoever ends the fork calls it: the forking thread, or F when the child is on its own.
  */

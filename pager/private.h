@@ -101,6 +101,7 @@ int za_mail_retire(void);
 int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
 #define ZA_MAIL_WITHDRAWN 1            /* of za_mail_park: nothing is out, and nothing registered */
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
+int za_mail_park_newborn(void);        /* after a park without a worker, if there is one now */
 bool za_mail_waiting(void);            /* W: somebody wants something */
 void za_mail_release(void);            /* W may go on: the fork is over */
 bool za_mail_hold(void);               /* keep requests out for a moment, if nobody has one */
