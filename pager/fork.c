@@ -92,7 +92,8 @@ static void open_window(int parked)
     for (;;) {
         __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_fault_quiesce();
-        if (parked != -ENOSYS || !__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        if (parked != -ENOSYS || !za_pager_has_worker() ||
+            !__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
             return;
         __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         parked = za_mail_park_newborn();

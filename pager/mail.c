@@ -247,8 +247,10 @@ static bool retire(void)
     int r = za_pg_active() && za_thaw() ? -EBUSY : 0;
     if (r == 0)
         r = za_retire();
-    if (r == 0)
+    if (r == 0) {
         __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
+        za_still_leave(); /* nobody comes after it: bare forks must not wait for it */
+    }
     finish(r);
     return r == 0;
 }

@@ -38,13 +38,16 @@ bool za_pager_init(uintptr_t base, size_t size, const struct za_region_ops *ops)
     return true;
 }
 
-static void mark_ours(void)
+static bool mark_ours(void)
 {
     void *p;
-    if (za_pg.ours || za_os->map_for_me(&p) < 0)
-        return;
+    if (za_pg.ours)
+        return true;
+    if (za_os->map_for_me(&p) < 0)
+        return false;
     *(uint32_t *)p = 1;
     __atomic_store_n(&za_pg.ours, p, __ATOMIC_RELEASE);
+    return true;
 }
 
 /* False, once, in a child made without our handlers: it has been put right and goes on as a young
@@ -58,20 +61,29 @@ bool za_pg_is_ours(void)
     return false;
 }
 
+static void no_life(const char *why)
+{
+    za_pg.why_none = why;
+    za_pg.backend = "none";
+    __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+}
+
 static void start_held(void)
 {
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_IDLE)
         return;
-    mark_ours();
+    if (!mark_ours()) {
+        no_life("children made without fork handlers could not be told from their parent");
+        return;
+    }
     za_still_born();
     __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.life, ZA_LIFE_STARTED, __ATOMIC_RELEASE);
     if (za_os->thread_start(za_worker_main, &za_pg, "zalloc-worker", true) == 0)
         return;
     za_still_unborn();
-    za_pg.why_none = "the worker thread could not be started";
-    za_pg.backend = "none";
-    __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
+    no_life("the worker thread could not be started");
 }
 
 /*

@@ -146,6 +146,7 @@ static void start_lone_worker(void)
     if (za_os->thread_start(lone_worker_main, NULL, "zalloc-worker", false) == 0)
         return;
     za_still_unborn();
+    __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
 }
 

@@ -15,6 +15,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 
@@ -76,6 +77,16 @@ static bool child_works(void *arg)
     return work();
 }
 
+/* One made without fork handlers. */
+static bool bare_child_works(void)
+{
+    int status = -1;
+    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        _exit(work() ? 0 : 1);
+    return pid > 0 && waitpid((pid_t)pid, &status, 0) == pid && status == 0;
+}
+
 static void *thread_works(void *arg)
 {
     *(bool *)arg = work();
@@ -91,6 +102,8 @@ static bool works_everywhere(unsigned nr)
     if (nr == SYS_clone || nr == SYS_clone3)
         return work() && good;
     good = in_child(child_works, NULL) && good;
+    evict();
+    good = bare_child_works() && good;
     evict();
     bool threads = false;
     good = pthread_create(&t, NULL, thread_works, &threads) == 0 && pthread_join(t, NULL) == 0 &&

@@ -11,6 +11,8 @@
 #include <grp.h>
 #include <linux/securebits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 
 #define LEN (64 * UNIT)
@@ -144,12 +146,19 @@ static bool goes_among_readers(void *arg)
     return good && stat_of("stats.threads.renewed") == before + STEPS;
 }
 
+static int changes_itself(void *arg)
+{
+    (void)arg;
+    return setuid(NOBODY) == 0 ? 0 : 1;
+}
+
+/* As vfork does it. */
 static bool borrower(void *arg)
 {
+    static char stack[UNIT] __attribute__((aligned(16)));
     uint64_t before = stat_of("stats.threads.renewed");
-    pid_t pid = vfork();
-    if (pid == 0)
-        _exit(setuid(NOBODY) == 0 ? 0 : 1);
+    pid_t pid =
+        clone(changes_itself, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
     int status = -1;
     bool good = waitpid(pid, &status, 0) == pid && status == 0;
     return good && stat_of("stats.threads.renewed") == before && getuid() == 0 &&
