@@ -16,6 +16,12 @@
 
 static char **args;
 
+static _Noreturn void not_here(const char *why)
+{
+    skip("forks", why);
+    exit(77);
+}
+
 /* Started anew without CAP_SYS_PTRACE: the kernel announces no child to us. */
 static void without_announcement(void)
 {
@@ -24,13 +30,13 @@ static void without_announcement(void)
     if (prctl(PR_CAPBSET_READ, CAP_SYS_PTRACE, 0, 0, 0) == 0)
         return;
     if (prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0) < 0 || syscall(SYS_capget, &head, caps) < 0)
-        exit(77); /* not root's: nothing to show */
+        not_here("CAP_SYS_PTRACE cannot be given up");
     caps[0].inheritable = caps[1].inheritable = 0;
     caps[0].effective = caps[0].permitted &= ~(1u << CAP_SYS_PTRACE);
     if (syscall(SYS_capset, &head, caps) < 0)
-        exit(77);
+        not_here("capabilities cannot be given up");
     execv("/proc/self/exe", args);
-    exit(77);
+    not_here("no /proc");
 }
 
 /* ---- FILEs are written to by libc in the child, before any handler of ours -----------------------
@@ -131,7 +137,7 @@ static void no_way(void)
     last_block = block(LEN, 2);
     evict();
     if (!forbid_userfaultfd())
-        exit(77);
+        not_here("no seccomp");
     int status = status_of(reads_last);
     point("no child sees wrong bytes", status == 0 || aborted(status));
     point("a child lives", status == 0);
@@ -149,7 +155,7 @@ static void keyed(void)
     int key = pkey_alloc(0, 0);
     if (key < 0 || pkey_mprotect(last_block, LEN, PROT_READ | PROT_WRITE, key) < 0 ||
         !forbid_userfaultfd())
-        exit(77);
+        not_here("no protection keys, or no seccomp");
     point("a child reads keyed pages", status_of(reads_last) == 0);
 }
 
