@@ -343,11 +343,12 @@ UNIT_TEST(a_fork_that_fails)
 }
 
 /* Faults of other threads during the fork are served all the same. */
-static uint32_t stop;
+static uint32_t stop, reading;
 
 static void *read_on(void *arg)
 {
     (void)arg;
+    __atomic_store_n(&reading, 1, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
         verify(1);
     return NULL;
@@ -359,6 +360,9 @@ UNIT_TEST(other_threads_read_on)
 
     start();
     CHECK_EQ(pthread_create(&t, NULL, read_on, NULL), 0);
+    /* A sanitizer's runtime that is still setting the thread up holds locks the child would keep. */
+    while (!__atomic_load_n(&reading, __ATOMIC_ACQUIRE))
+        region_sleep_ms(1);
     for (int i = 0; i < 12; i++) {
         pid_t pid = fork_and_verify();
         CHECK_EQ(za_pager_evict_all(), 0);
