@@ -14,6 +14,7 @@
 
 #include "os/os.h"
 #include "pager/pager.h"
+#include "pager/state.h"
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
@@ -229,6 +230,59 @@ UNIT_TEST(a_child_evicts_first)
         CHECK_EQ(za_pager_thaw(), 0);
         _exit(0);
     }
+    reap(pid);
+    verify(1);
+}
+
+/* Threads that are slow to get going: what is asked of them is there before they look. */
+static void (*late_fn)(void *);
+static void *late_arg;
+
+static void late_main(void *unused)
+{
+    (void)unused;
+    region_sleep_ms(100);
+    late_fn(late_arg);
+}
+
+static int start_late(void (*fn)(void *), void *arg, const char *name, bool share_files)
+{
+    late_fn = fn;
+    late_arg = arg;
+    return za_os_linux->thread_start(late_main, NULL, name, share_files);
+}
+
+static void threads_are_late(void)
+{
+    static struct za_os late;
+
+    late = *za_os;
+    late.thread_start = start_late;
+    za_os = &late;
+}
+
+/*
+ * What was restored while the fork was under way and written since is what counts, whatever the
+ * record still says: also for the first thing that a child's worker is asked to do.
+ */
+UNIT_TEST(a_child_moves_a_block_first)
+{
+    start();
+    za_pager_prefork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (za_pg.caps.event_fork)
+            region_fill(STORED, UNIT, 2);
+        za_pager_postfork_child();
+        threads_are_late();
+        CHECK_EQ(za_pager_relocate((uintptr_t)region_at(STORED), (uintptr_t)region_at(END),
+                                   UNIT * REGION_PAGE),
+                 0);
+        CHECK(region_holds_as(END, UNIT, STORED, za_pg.caps.event_fork ? 2 : 1));
+        CHECK(region_zero(STORED, UNIT));
+        _exit(0);
+    }
+    za_pager_postfork_parent();
     reap(pid);
     verify(1);
 }
