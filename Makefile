@@ -317,6 +317,7 @@ $(BENCH)/records $(BENCH)/python: $(BENCH)/%: bench/heap.py
 # takes patterns.  bench/alloc/run --help for more, in BENCH_OPTIONS.
 .PHONY: bench-alloc
 bench-alloc: $(BUILD)/libzalloc.so
+	@scripts/install-deps build bench
 	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
 
