@@ -13,7 +13,7 @@
  *              handler, and preload made resident what libc needs on the way there. What else libc
  *              touches (the values of other threads' keys) is undone (reconcile.c).
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
- *              are out.
+ *              are out; the child waits for the last of them.
  *   THAW       neither: everything is brought back before the fork.
  *
  * Forks without handlers: still.c, calm.c and heir.c.
@@ -305,6 +305,12 @@ void za_pager_postfork_child(void)
 {
     za_mail_child();
     forget_parent();
+    /*
+     * What this child gave up while it is still being filled would come back.  The doorbell is
+     * filled by nobody: who touches it sleeps until F is done and closes the child's userfaultfd.
+     */
+    if (way == ZA_FORK_FILL)
+        za_fault_ring();
     if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)
         start_heir();
     else

@@ -287,6 +287,49 @@ UNIT_TEST(a_child_moves_a_block_first)
     verify(1);
 }
 
+/* No socket to be had, and every page that is given to a child takes its time. */
+static int no_socketpair(int fds[2])
+{
+    (void)fds;
+    return -EMFILE;
+}
+
+static int64_t copy_slowly(int fd, void *dst, const void *src, size_t len, bool wake)
+{
+    if (fd != za_pg.uffd)
+        region_sleep_ms(1);
+    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+}
+
+static void children_are_filled_slowly(void)
+{
+    static struct za_os slow;
+
+    slow = *za_os;
+    slow.socketpair = no_socketpair;
+    slow.uffd_copy = copy_slowly;
+    za_os = &slow;
+}
+
+/* What a child gives up while its parent's fault thread is still filling it stays given up. */
+UNIT_TEST(a_child_that_is_filled_discards_first)
+{
+    start();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    children_are_filled_slowly();
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        CHECK_EQ(za_pager_discard((uintptr_t)region_at(STORED), UNIT * REGION_PAGE), 0);
+        region_sleep_ms(200); /* without the wait the parent is busy with it all this time */
+        CHECK(region_zero(STORED, UNIT));
+        CHECK(region_holds(UNIT, RAW - UNIT, 1));
+        _exit(0);
+    }
+    reap(pid);
+    verify(1);
+}
+
 /* Pages that a dead child shared are made exclusive again and go out (D3). */
 UNIT_TEST(shared_pages_go_out_later)
 {
