@@ -29,6 +29,7 @@
     X(P1_GRACE, "p1-grace", "P1", "freed blobs and ids wait until the reader has left") \
     X(P5_BUDGET, "p5-budget", "P5", "background work ends with its share of processor time") \
     X(D1_HAND_OVER, "d1-hand-over", "D1", "a child takes over the userfaultfd made for it") \
+    X(D1_OWN, "d1-own", "D1", "a child proves which userfaultfd is its own") \
     X(D1_FILL, "d1-fill", "D1", "a child without handlers is filled with all that is out") \
     X(D1_REOPEN, "d1-reopen", "D1", "an unannounced child registers the heap anew") \
     X(D1_THAW, "d1-thaw", "D1", "where neither is possible, all comes back before the fork") \

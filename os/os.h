@@ -118,7 +118,7 @@ struct za_os {
     int (*uffd_register)(int fd, void *p, size_t len); /* MISSING mode */
     int (*uffd_unregister)(int fd, void *p, size_t len);
     int (*uffd_read)(int fd, struct za_uffd_msg *msg); /* 1 message, 0 none now */
-    /* sleeps until a message or the end on any of n <= 4; 1, or 0 on time-out */
+    /* sleeps until a message or the end on any of n <= 8; 1, or 0 on time-out */
     int (*poll)(const int *fds, unsigned n, uint64_t timeout_ns);
     /* bytes moved so far, or -errno if none; *stops* at the first refusal */
     int64_t (*uffd_move)(int fd, void *dst, void *src, size_t len, bool wake);

@@ -118,6 +118,7 @@ void za_pager_prefork(void)
         way = ZA_FORK_THAW;
     else if (way == ZA_FORK_HAND_OVER && fetched < 0)
         way = ZA_FORK_FILL;
+    __atomic_store_n(&za_pg.forked, 0, __ATOMIC_RELEASE); /* no heir is left from an earlier fork */
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
@@ -139,9 +140,9 @@ static void close_heir_end(void)
  */
 void za_pager_postfork_parent(void)
 {
+    __atomic_store_n(&za_pg.forked, 1, __ATOMIC_RELEASE);
     za_fault_quiesce();
-    int unused = __atomic_load_n(&za_pg.heir_sock, __ATOMIC_ACQUIRE);
-    if (way != ZA_FORK_HAND_OVER || unused >= 0) {
+    if (way != ZA_FORK_HAND_OVER || za_heir_unborn()) {
         __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_mail_release();
     }
@@ -150,15 +151,20 @@ void za_pager_postfork_parent(void)
     za_unlock(&fork_lock);
 }
 
-/* F' takes the userfaultfd over; the parent's F hangs up when it has stopped serving it. */
+/*
+ * F' knocks; the parent's F serves this process no longer when it has answered, and sends the
+ * userfaultfd that the knock came through; it hangs up if it has given the child up.
+ */
 static int inherit(void)
 {
-    int fd = heir_end >= 0 ? za_os->recv_file(heir_end) : -1;
+    if (heir_end < 0)
+        return -1;
+    volatile char *knocker = (volatile char *)za_pg_knocker();
+    (void)za_os->purge((void *)za_pg_knocker(), za_pg_page_size());
+    (void)*knocker;
+    int fd = za_os->recv_file(heir_end);
     if (fd < 0)
         return fd;
-    if (za_os->say(heir_end) == 0)
-        while (za_os->hear(heir_end, true) == 0)
-            ;
     fd = za_os->keep_only(fd);
     if (fd >= 0)
         za_stat_add(ZA_STAT_FORKS_HANDED, 1);

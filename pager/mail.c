@@ -186,8 +186,8 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_os->wait(&parked, 1, ZA_NEVER);
     za_fault_quiesce();
     mine = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
-    if (mine >= 0)
-        (void)za_os->close(mine);
+    if (mine != -1)
+        (void)za_os->close(mine < 0 ? ZA_SOCK_UNUSED(mine) : mine);
     if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
         __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
     za_still_enter();

@@ -67,7 +67,7 @@ void za_renew_born(void)
 bool za_renew_leave(void)
 {
     int sock = __atomic_load_n(&offered, __ATOMIC_ACQUIRE);
-    if (sock < 0 || za_heir_waits((int[2]){0}))
+    if (sock < 0 || za_heir_waits((int[ZA_HEIR_FDS]){0}))
         return false;
     __atomic_store_n(&offered, -1, __ATOMIC_RELAXED);
     bool sent = za_os->send_file(sock, za_pg.uffd) == 0;

@@ -6,7 +6,9 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -244,6 +246,101 @@ static void amid_faults(void)
     point("bare children amid faults", good);
 }
 
+/* ---- children made while another fork is in its window -------------------------------------------
+ */
+
+#define OLDER 9 /* more than the fault thread keeps in mind */
+
+static pid_t older[OLDER];
+static unsigned nolder;
+
+/* A filter of this thread's: whoever waits at the other end sees it make a child. */
+static int watch_forks(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_VM, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
+}
+
+/* Reads, changes and gives away: with another's userfaultfd one of them goes wrong. */
+static bool lives_alone(uint64_t seed)
+{
+    bool good = right(last_block, 0, LEN, 2);
+    for (unsigned i = 0; i < 3 && good; i++) {
+        fill(last_block, LEN, seed + i);
+        evict();
+        good = present(last_block, LEN) == 0 && right(last_block, 0, LEN, seed + i);
+    }
+    return good;
+}
+
+static int listener; /* futex word, polled: 0 until there is one */
+
+/*
+ * Was there before the filter. The forking thread stands before the system call of its fork, its
+ * handlers done, when it is heard of here.
+ */
+static void *make_older(void *arg)
+{
+    while (!__atomic_load_n(&listener, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    for (;;) {
+        struct seccomp_notif call = {0};
+        struct seccomp_notif_resp go = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+            return arg;
+        for (unsigned i = 0; i < nolder; i++) {
+            older[i] = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+            if (older[i] == 0) {
+                sleep_ms(200); /* the other child has begun its life */
+                _exit(right(last_block, 0, LEN, 2) ? 0 : 1);
+            }
+        }
+        go.id = call.id;
+        (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
+    }
+}
+
+static void fork_beside(unsigned n, const char *theirs, const char *others)
+{
+    int status = -1, bad = 0;
+    fill(last_block, LEN, 2);
+    evict();
+    nolder = n;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(lives_alone(100) ? 0 : 1);
+    point(theirs, waitpid(pid, &status, 0) == pid && status == 0);
+    for (unsigned i = 0; i < n; i++)
+        bad |= waitpid(older[i], &status, 0) != older[i] || status != 0;
+    point(others, !bad && right(last_block, 0, LEN, 2));
+}
+
+static void stranger(void)
+{
+    pthread_t t;
+    last_block = block(LEN, 2);
+    pthread_create(&t, NULL, make_older, NULL);
+    int fd = watch_forks();
+    if (fd < 0)
+        not_here("no seccomp listener");
+    __atomic_store_n(&listener, fd, __ATOMIC_SEQ_CST);
+    fork_beside(1, "a child of handlers lives on beside one without",
+                "and the one without has all its bytes");
+    fork_beside(OLDER, "a child of handlers lives on beside many without",
+                "and all of those have their bytes");
+}
+
 /* ---- a child that is held up before it can say anything -----------------------------------------
  */
 
@@ -367,6 +464,7 @@ static const struct danger dangers[] = {
     {"bare", bare},
     {"amid-faults", amid_faults},
     {"bare-life", bare_life},
+    {"stranger", stranger},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
     {"shared-limbo", shared_limbo},
