@@ -47,6 +47,8 @@
     X(D3_UNSHARE, "d3-unshare", "D3", "pages left shared by a dead child are made exclusive") \
     X(D3_COPY, "d3-copy", "D3", "limbo that MOVE refuses after a fork is copied back") \
     X(D4_OWN_TABLE, "d4-own-table", "D4", "our descriptors live in a table of our own") \
+    X(D4_CALLERS_TABLE, "d4-callers-table", "D4", \
+      "a descriptor is fetched from the table of the thread that has it") \
     X(D4_STANDARD, "d4-standard", "D4", "numbers 0 to 2 of that table are occupied") \
     X(D5_KERNEL_FAULTS, "d5-kernel-faults", "D5", "userfaultfd without kernel faults is not used") \
     X(D6_ON_FAULT, "d6-on-fault", "D6", "what is to be locked on fault comes back first") \

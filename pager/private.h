@@ -119,8 +119,9 @@ void za_mail_sleep(uint64_t timeout_ns); /* W */
 /* renew.c: new threads after a change of identity */
 bool za_renew_wanted(const struct za_identity *then, const struct za_identity *now);
 void za_renew_born(void);
+void za_renew_read(struct za_identity *out);
 bool za_renew_leave(void);
-int za_renew_hand_over(int theirs);
+int za_renew_hand_over(int tid, int theirs, uint64_t number);
 
 /* door.c */
 size_t za_thaw(void);

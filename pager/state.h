@@ -100,7 +100,6 @@ struct za_pager {
     uint32_t retired;        /* [a] 1: no thread of ours any more, in no child either (retire.c) */
     uint32_t leaving;        /* [a] W, 1: F is to go when it hears the bell; F, 2: it goes */
     int pid;                 /* [a] the process our threads belong to */
-    struct za_identity born; /* [w] theirs, all of them the same */
     uint32_t worker_up;      /* [a] W has been started in this process */
     uint32_t keep;           /* [a] nothing at all is taken out: the process is locked (pin.c) */
     uint32_t must_reconcile; /* [a] before W's next step: page.h I8 */

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #define LEN (4 * UNIT)
 #define BIG (1024 * UNIT)
@@ -341,6 +342,44 @@ static void stranger(void)
                 "and all of those have their bytes");
 }
 
+/* ---- a thread with a descriptor table of its own ---------------------------------------------------
+ */
+
+#define PAIRS 100
+
+static int pairs[PAIRS][2]; /* of the first thread */
+
+/* Its descriptors have the numbers of the first thread's sockets. */
+static void *fork_apart(void *arg)
+{
+    if (unshare(CLONE_FILES) < 0 || close_range(3, ~0U, 0) < 0)
+        return NULL;
+    evict();
+    *(int *)arg = status_of(reads_last);
+    return arg;
+}
+
+static void other_table(void)
+{
+    pthread_t t;
+    void *end = NULL;
+    char byte;
+    int status = -1;
+    unsigned said = 0;
+    last_block = block(LEN, 2);
+    for (unsigned i = 0; i < PAIRS; i++)
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) < 0)
+            not_here("no sockets");
+    pthread_create(&t, NULL, fork_apart, &status);
+    if (pthread_join(t, &end) != 0 || !end)
+        not_here("no table of its own");
+    for (unsigned i = 0; i < PAIRS; i++)
+        for (unsigned k = 0; k < 2; k++)
+            said += recv(pairs[i][k], &byte, 1, MSG_DONTWAIT) >= 0;
+    point("nobody sends anything over the other threads' sockets", said == 0);
+    point("a child of a thread with a table of its own", status == 0);
+}
+
 /* ---- a child that is held up before it can say anything -----------------------------------------
  */
 
@@ -465,6 +504,7 @@ static const struct danger dangers[] = {
     {"amid-faults", amid_faults},
     {"bare-life", bare_life},
     {"stranger", stranger},
+    {"other-table", other_table},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
     {"shared-limbo", shared_limbo},

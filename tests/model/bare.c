@@ -260,7 +260,8 @@ static void check_children(const struct state *s)
 {
     for (unsigned i = 0; i < NCHILDREN; i++) {
         const struct child *c = &s->c[i];
-        if (c->uffd == OWN && (c->rec == MOVING || c->rec == FILLING))
+        bool keeps = c->uffd == OWN || (i == HEIR && c->uffd == GONE); /* its parent's records */
+        if (keeps && (c->rec == MOVING || c->rec == FILLING))
             wrong = "a child is born amid somebody's claim";
         if (c->uffd == NOBODY || c->must == ANYTHING || reads(c) == HOLE)
             continue;
