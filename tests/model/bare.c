@@ -158,8 +158,6 @@ enum { IN_CALM, IN_LEAVES, IN_HANDLERS, IN_STRANGERS, IN_NEWBORN, IN_STILL };
       "who comes before the window may be the heir") \
     X(CLAIMING, "cradle-amid-a-claim", IN_STRANGERS, "who comes amid a claim may be the heir") \
     X(IMPATIENT, "given-up-too-soon", IN_STRANGERS, "F gives the heir up before the fork is over") \
-    X(LET_GO, "strangers-filled-later", IN_STRANGERS, \
-      "the window closes, then strangers are filled") \
     X(BOTH_END, "two-end-the-window", IN_STRANGERS, "the socket is looked at, and taken later") \
     X(NOBODY_ENDS, "nobody-ends-the-window", IN_HANDLERS, "T leaves the end to F in any case") \
     X(NO_SECOND_LOOK, "no-look-for-the-newborn", IN_NEWBORN, \
@@ -752,9 +750,7 @@ static void f_let_go(const struct state *s)
     for (unsigned who = 0; who < NCHILDREN; who++)
         if (s->c[who].uffd == CRADLE) {
             give(&n, who);
-            n.c[who].uffd = is(BREAK_LET_GO) ? BROOD : GONE;
-            if (is(BREAK_LET_GO))
-                n.c[who].heap = s->c[who].heap;
+            n.c[who].uffd = GONE;
             emit(&n, "F fills a stranger");
             return;
         }
