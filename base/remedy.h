@@ -32,6 +32,7 @@
     X(D1_OWN, "d1-own", "D1", "a child proves which userfaultfd is its own") \
     X(D1_FILL, "d1-fill", "D1", "a child without handlers is filled with all that is out") \
     X(D1_REOPEN, "d1-reopen", "D1", "an unannounced child registers the heap anew") \
+    X(D1_UNDO, "d1-undo", "D1", "what libc touched in a child that nobody served is undone") \
     X(D1_THAW, "d1-thaw", "D1", "where neither is possible, all comes back before the fork") \
     X(D1_STOP, "d1-stop", "D1", "a child that cannot be served is stopped") \
     X(D1_FILES, "d1-files", "D1", "open FILEs are made resident before the fork") \

@@ -11,7 +11,8 @@
  *   REOPEN     the child opens a userfaultfd of its own and registers the same chunks. Until then
  *              nothing that is out should be touched: the child has one thread, which is in our
  *              handler, and preload made resident what libc needs on the way there. What else libc
- *              touches (the values of other threads' keys) is undone (reconcile.c).
+ *              touches (the values of other threads' keys) is undone (reconcile.c). So does the heir of
+ *              a parent that was gone before it could hand anything over.
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
  *              are out.
  *   THAW       neither: everything is brought back before the fork.
@@ -178,7 +179,7 @@ static int reopen(void)
     int fd = za_os->uffd_open(&za_pg.caps);
     if (fd < 0)
         return -1;
-    if (way == ZA_FORK_REOPEN)
+    if (!za_without(D1_UNDO)) /* a parent that ends at once serves no heir either */
         za_undo_early();
     if (!za_without(D1_REOPEN) && za_place_register_again(fd) < 0)
         return -1;

@@ -421,6 +421,70 @@ static void held_up(void)
     point("and the child, let go, has all its bytes", child > 0 && end == 0);
 }
 
+/* ---- a child whose parent is gone at its birth --------------------------------------------------
+ */
+
+#define KEYS 80 /* libc keeps the values of most of them in blocks from malloc */
+#define NEIGHBOURS 400
+#define NEIGHBOUR_LEN 512
+
+static char *neighbours[NEIGHBOURS]; /* some of them on the same page */
+static int sits;
+
+static void *sit(void *arg)
+{
+    pthread_key_t key;
+    for (unsigned i = 0; i < KEYS; i++)
+        if (pthread_key_create(&key, NULL) == 0)
+            (void)pthread_setspecific(key, &sits);
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        fill(neighbours[i] = malloc(NEIGHBOUR_LEN), NEIGHBOUR_LEN, i);
+    __atomic_store_n(&sits, 1, __ATOMIC_SEQ_CST);
+    return rest(arg);
+}
+
+/* libc clears in the child what the other thread kept under its keys, and nobody serves it. */
+static void fork_and_be_killed(void)
+{
+    pthread_t t;
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGSTOP);
+    pthread_create(&t, NULL, sit, NULL);
+    while (!__atomic_load_n(&sits, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    evict();
+    if (fork() != 0)
+        _exit(1);
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        if (!right(neighbours[i], 0, NEIGHBOUR_LEN, i))
+            _exit(3);
+    _exit(0);
+}
+
+static void orphan(void)
+{
+    int status = -1;
+    unsigned long message = 0;
+    pid_t pid = fork(), child;
+    if (pid == 0)
+        fork_and_be_killed();
+    waitpid(pid, &status, 0);
+    ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL);
+    do
+        ptrace(PTRACE_CONT, pid, NULL, NULL);
+    while (waitpid(pid, &status, __WALL) == pid && status >> 16 != PTRACE_EVENT_FORK &&
+           WIFSTOPPED(status));
+    ptrace(PTRACE_GETEVENTMSG, pid, NULL, &message);
+    child = (pid_t)message;
+    waitpid(child, &status, __WALL); /* its first stop */
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, __WALL);
+    ptrace(PTRACE_CONT, child, NULL, NULL);
+    while (waitpid(child, &status, __WALL) == child && WIFSTOPPED(status))
+        ptrace(PTRACE_CONT, child, NULL, NULL);
+    point("a child whose parent was gone at its birth has all its bytes", status == 0);
+}
+
 /* ---- libc's list of FILEs -----------------------------------------------------------------------
  */
 
@@ -504,6 +568,7 @@ static const struct danger dangers[] = {
     {"amid-faults", amid_faults},
     {"bare-life", bare_life},
     {"stranger", stranger},
+    {"orphan", orphan},
     {"other-table", other_table},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
