@@ -291,7 +291,7 @@ static void step_p(const struct state *s)
     if (s->writes > 0 && !s->dead) {
         n = *s;
         n.writes--;
-        n.must = n.heap = (uint8_t)(s->must == ANYTHING || s->must >= LAST ? FIRST : s->must + 1);
+        n.must = n.heap = (uint8_t)(s->must >= LAST ? FIRST : s->must + 1);
         n.p = P_REST;
         wish(&n, "P writes");
     }
