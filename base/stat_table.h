@@ -80,6 +80,8 @@
     X(RENEWED, "threads.renewed", COUNTER, "", "threads replaced after a change of identity") \
     X(RENEW_FAILED, "threads.renew_failed", COUNTER, "", \
       "replacements that failed: threads keep the old identity") \
+    X(FORKS_STRANGERS, "fork.strangers", COUNTER, "", \
+      "children without handlers that were made while another fork awaited its child") \
     X(FORKS_BARE, "fork.bare", COUNTER, "", "forks without handlers: child restored whole") \
     /* store */ \
     X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \

@@ -11,7 +11,8 @@
  *   REOPEN     the child opens a userfaultfd of its own and registers the same chunks. Until then
  *              nothing that is out should be touched: the child has one thread, which is in our
  *              handler, and preload made resident what libc needs on the way there. What else libc
- *              touches (the values of other threads' keys) is undone (reconcile.c).
+ *              touches (the values of other threads' keys) is undone (reconcile.c). So does the heir of
+ *              a parent that was gone before it could hand anything over.
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
  *              are out; the child waits for the last of them.
  *   THAW       neither: everything is brought back before the fork.
@@ -118,6 +119,7 @@ void za_pager_prefork(void)
         way = ZA_FORK_THAW;
     else if (way == ZA_FORK_HAND_OVER && fetched < 0)
         way = ZA_FORK_FILL;
+    __atomic_store_n(&za_pg.forked, 0, __ATOMIC_RELEASE); /* no heir is left from an earlier fork */
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
@@ -139,9 +141,9 @@ static void close_heir_end(void)
  */
 void za_pager_postfork_parent(void)
 {
+    __atomic_store_n(&za_pg.forked, 1, __ATOMIC_RELEASE);
     za_fault_quiesce();
-    int unused = __atomic_load_n(&za_pg.heir_sock, __ATOMIC_ACQUIRE);
-    if (way != ZA_FORK_HAND_OVER || unused >= 0) {
+    if (way != ZA_FORK_HAND_OVER || za_heir_unborn()) {
         __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_mail_release();
     }
@@ -150,15 +152,20 @@ void za_pager_postfork_parent(void)
     za_unlock(&fork_lock);
 }
 
-/* F' takes the userfaultfd over; the parent's F hangs up when it has stopped serving it. */
+/*
+ * F' knocks; the parent's F serves this process no longer when it has answered, and sends the
+ * userfaultfd that the knock came through; it hangs up if it has given the child up.
+ */
 static int inherit(void)
 {
-    int fd = heir_end >= 0 ? za_os->recv_file(heir_end) : -1;
+    if (heir_end < 0)
+        return -1;
+    volatile char *knocker = (volatile char *)za_pg_knocker();
+    (void)za_os->purge((void *)za_pg_knocker(), za_pg_page_size());
+    (void)*knocker;
+    int fd = za_os->recv_file(heir_end);
     if (fd < 0)
         return fd;
-    if (za_os->say(heir_end) == 0)
-        while (za_os->hear(heir_end, true) == 0)
-            ;
     fd = za_os->keep_only(fd);
     if (fd >= 0)
         za_stat_add(ZA_STAT_FORKS_HANDED, 1);
@@ -172,7 +179,7 @@ static int reopen(void)
     int fd = za_os->uffd_open(&za_pg.caps);
     if (fd < 0)
         return -1;
-    if (way == ZA_FORK_REOPEN)
+    if (!za_without(D1_UNDO)) /* a parent that ends at once serves no heir either */
         za_undo_early();
     if (!za_without(D1_REOPEN) && za_place_register_again(fd) < 0)
         return -1;
