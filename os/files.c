@@ -159,8 +159,10 @@ int za_linux_recv_file(int sock)
     if (r < 0)
         return (int)r;
     struct cmsghdr *m = CMSG_FIRSTHDR(&h);
-    if (r == 0 || !m || m->cmsg_type != SCM_RIGHTS)
+    if (r == 0)
         return -EPIPE;
+    if (!m || m->cmsg_type != SCM_RIGHTS)
+        return -ENOMSG;
     int fd;
     memcpy(&fd, CMSG_DATA(m), sizeof(fd));
     return fd;

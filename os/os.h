@@ -138,7 +138,8 @@ struct za_os {
      */
     int (*fetch_file)(int tid, int fd, uint64_t number);
     int (*send_file)(int sock, int fd);
-    int (*recv_file)(int sock);       /* waits; -EPIPE when the other side is gone */
+    /* waits; -EPIPE when the other side is gone, -ENOMSG when it said a byte instead */
+    int (*recv_file)(int sock);
     int (*say)(int sock);             /* one byte; 0, or -errno */
     int (*hear)(int sock, bool wait); /* 1 a byte came, 0 none now, -EPIPE the other side is gone */
     int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */

@@ -36,7 +36,7 @@
 static struct za_lock fork_lock = ZA_LOCK_INIT(ZA_RANK_FORK);
 static enum za_fork_way way; /* of the fork under way; under fork_lock */
 static int heir_end = -1;    /* the child's end of the socket, in the program's table */
-static uint32_t heir_ready;  /* futex word: the child's fault thread serves */
+static uint32_t heir_ready;  /* futex word: the child's fault thread serves (1), or need not (2) */
 
 /* No fork between these two. */
 void za_fork_exclude(void)
@@ -154,7 +154,7 @@ void za_pager_postfork_parent(void)
 
 /*
  * F' knocks; the parent's F serves this process no longer when it has answered, and sends the
- * userfaultfd that the knock came through; it hangs up if it has given the child up.
+ * userfaultfd that the knock came through; or a word, if it has given the child up and filled it.
  */
 static int inherit(void)
 {
@@ -187,6 +187,12 @@ static int reopen(void)
     return fd;
 }
 
+static void heir_is(uint32_t what)
+{
+    __atomic_store_n(&heir_ready, what, __ATOMIC_RELEASE);
+    za_os->wake(&heir_ready);
+}
+
 /*
  * The child's fault thread.
  * Its descriptor table starts as a copy of the program's and is emptied first.
@@ -195,6 +201,10 @@ static void heir_main(void *arg)
 {
     (void)arg;
     int fd = inherit();
+    if (fd == -ENOMSG) { /* given up, and filled */
+        heir_is(2);
+        return;
+    }
     if (fd < 0)
         fd = reopen();
     if (fd < 0 && !za_without(D1_STOP))
@@ -204,23 +214,10 @@ static void heir_main(void *arg)
     za_pg.uffd = fd;
     za_os->pagemap_keep(-1);
     za_renew_born();
-    __atomic_store_n(&heir_ready, 1, __ATOMIC_RELEASE);
-    za_os->wake(&heir_ready);
+    heir_is(1);
     za_os->be_urgent();
     za_os->drop_privileges();
     za_fault_loop(true);
-}
-
-static void start_heir(void)
-{
-    heir_ready = 0;
-    za_store_child(za_pg.store);
-    if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
-        za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
-                 "stopping before wrong data is seen");
-    while (!__atomic_load_n(&heir_ready, __ATOMIC_ACQUIRE))
-        (void)za_os->wait(&heir_ready, 0, ZA_NEVER);
-    __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
 }
 
 /*
@@ -255,6 +252,21 @@ static void start_over(void)
         za_pg.life = ZA_LIFE_FAILED;
     else if (za_pg.life != ZA_LIFE_NEW)
         za_pg.life = ZA_LIFE_IDLE; /* also where the parent could start no thread: a child may */
+}
+
+static void start_heir(void)
+{
+    heir_ready = 0;
+    za_store_child(za_pg.store);
+    if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
+        za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
+                 "stopping before wrong data is seen");
+    while (!__atomic_load_n(&heir_ready, __ATOMIC_ACQUIRE))
+        (void)za_os->wait(&heir_ready, 0, ZA_NEVER);
+    if (heir_ready == 2)
+        start_over();
+    else
+        __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
 }
 
 static void forget_parent(void)

@@ -29,6 +29,8 @@
  *     call, when the line is dead (there is no child) or the child says nothing for long (stopped by
  *     a debugger, say). Then all are filled. Until that thread has left it, the child may be still
  *     to come.
+ * I5  An heir that is given up hears so when it has been filled and its userfaultfd is closed: it has
+ *     nothing out then, and needs none (fork.c).
  * I4  The socket is taken once: by F for the first in the cradle, who then ends the window, or back by
  *     the forking thread, who ends it (za_heir_unborn).
  *
@@ -127,15 +129,18 @@ static int lift(unsigned i)
     return fd;
 }
 
-/* The end of the window: whoever is left in the cradle is filled, which the window's end must wait
- * for (I2). */
+/*
+ * The end of the window: whoever is left in the cradle is filled, which the window's end must wait
+ * for (I2).  The heir, if it is among them, is told so when it is full, and not before (I5).
+ */
 static void let_go(void)
 {
-    (void)za_os->close(heir_line);
-    heir_line = -1;
     while (ncradle > 0)
         adopt(lift(0));
     raise_brood();
+    (void)za_os->say(heir_line);
+    (void)za_os->close(heir_line);
+    heir_line = -1;
     __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_mail_release();
 }
@@ -251,7 +256,7 @@ static void hand_over(unsigned i)
         cradle[0] = fd;
     }
     if (za_os->send_file(heir_line, given) < 0)
-        fill(given); /* the child opens its own, and finds everything there */
+        fill(given); /* the child finds everything there */
     (void)za_os->close(given);
     while (ncradle > 0)
         stranger(0);

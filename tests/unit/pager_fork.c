@@ -287,6 +287,39 @@ UNIT_TEST(a_child_moves_a_block_first)
     verify(1);
 }
 
+static int no_userfaultfd(struct za_uffd_caps *caps)
+{
+    (void)caps;
+    return -EPERM;
+}
+
+/* Its parent gives it up and fills it; it may not open a userfaultfd, and needs none. */
+UNIT_TEST(a_child_that_was_held_up_and_may_open_nothing)
+{
+    static struct za_os poor;
+
+    start();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    za_pager_prefork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        poor = *za_os;
+        poor.uffd_open = no_userfaultfd;
+        za_os = &poor;
+        region_sleep_ms(1500); /* longer than F's patience */
+        za_pager_postfork_child();
+        verify(1);
+        region_fill(0, RAW, 7);
+        (void)za_pager_evict_all();
+        verify(7);
+        _exit(0);
+    }
+    za_pager_postfork_parent();
+    verify(1);
+    reap(pid);
+}
+
 /* No socket to be had, and every page that is given to a child takes its time. */
 static int no_socketpair(int fds[2])
 {
