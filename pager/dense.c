@@ -34,6 +34,7 @@
 #define WORTH_NUM 15             /* of the fast blob's size, to be worth the exchange */
 #define WORTH_DEN 16
 #define EFFORT ZA_ZSTD_LAZY
+#define SPLIT_ROOM (68 * ZA_KIB)
 
 size_t za_dense_least = 32 * ZA_MIB;
 
@@ -63,12 +64,24 @@ struct cluster {
 
 /* --- unpacking, for W and F ---------------------------------------------- */
 
+/* Every codec's room for unpacking; NULL: it needs none. */
+static void *room_for(const struct za_codec *c, bool on_fault_thread)
+{
+    static char split_room[2][SPLIT_ROOM] __attribute__((aligned(64)));
+    if (c->unpack_bytes == 0)
+        return NULL;
+    if (c != za_codec(ZA_CODEC_ZSTD)) {
+        ZA_DASSERT(c->unpack_bytes <= sizeof(split_room[0]));
+        return split_room[on_fault_thread];
+    }
+    return on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
+}
+
 const char *za_dense_unpack(const struct za_blob_view *v, char *to, bool on_fault_thread)
 {
     const struct za_codec *c = za_codec(za_codec_of(v->codec));
-    void *room = on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
     if (v->raw > ZA_BLOB_MAX_RAW ||
-        !c->unpack(c->unpack_bytes ? room : NULL, za_dicts_at(&dicts, za_dict_of(v->codec)),
+        !c->unpack(room_for(c, on_fault_thread), za_dicts_at(&dicts, za_dict_of(v->codec)),
                    v->bytes, v->size, to, v->raw))
         return "a stored page does not decompress: memory was damaged; stopping before wrong data is "
                "seen";
