@@ -63,6 +63,7 @@ class Program:
 
     name = ""
     remark = ""
+    malloc_sees = True  # most of what it holds
 
     def __init__(self, how, data, directory):
         self.how, self.data, self.directory = how, data, directory
@@ -316,6 +317,7 @@ class Compiler(Program):
     """g++ in the middle of writing its assembly, to a pipe that nobody empties."""
 
     name = "g++, in mid-compile"
+    malloc_sees = False
     remark = "most of its heap comes from mmap: malloc sees little of it"
 
     def start(self):
