@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """data -- what the programs are filled with: the demo's records and texts."""
 
+import itertools
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ MIB = 1 << 20
 
 
 class Data:
-    """Values of `size` bytes in all, and package records of a third of that."""
+    """Values of `size` bytes in all, and package records of a third of that at most."""
 
     def __init__(self, directory, size):
         self.size = size
@@ -33,6 +34,10 @@ class Data:
     def pairs(self):
         """All (key, value)."""
         return self.source.pairs()
+
+    def some_pairs(self):
+        """A third of them, from all over."""
+        return itertools.islice(self.source.pairs(), 0, None, 3)
 
     def json_lines(self):
         """Package records, each one line of JSON."""

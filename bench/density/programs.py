@@ -169,7 +169,7 @@ class RedisHashes(RedisStrings):
 
 
 class Memcached(Program):
-    """Every value an item."""
+    """Every third value an item."""
 
     name = "memcached"
 
@@ -180,7 +180,7 @@ class Memcached(Program):
         self.process = self.spawn([server, "-s", sock, *user, "-m", "2048", "-t", "2"])
         connection = socket.socket(socket.AF_UNIX)
         wait_for(lambda: os.path.exists(sock) and connection.connect(sock) is None, "memcached")
-        for number, (_, value) in enumerate(self.data.pairs()):
+        for number, (_, value) in enumerate(self.data.some_pairs()):
             connection.sendall(b"set k%d 0 0 %d noreply\r\n%b\r\n" % (number, len(value), value))
         connection.sendall(b"version\r\n")
         if not connection.recv(100).startswith(b"VERSION"):
@@ -223,7 +223,7 @@ class Sqlite(Fed):
     def statements(self):
         """What fills it."""
         yield b"PRAGMA cache_size=-4000000;\nCREATE TABLE t(k TEXT PRIMARY KEY, v TEXT);\nBEGIN;\n"
-        for key, value in self.data.pairs():
+        for key, value in self.data.some_pairs():
             yield b"INSERT INTO t VALUES('%b','%b');\n" % (
                 key.replace(b"'", b"''"), value.replace(b"'", b"''").replace(b"\0", b""))
         yield b"COMMIT;\nSELECT 'ready';\n"

@@ -64,12 +64,18 @@ static bool all_hold(void)
     return true;
 }
 
+static void new_phrases(uint64_t seed)
+{
+    for (size_t i = 0; i < sizeof(phrases); i++)
+        ((char *)phrases)[i] =
+            (char)('a' + mix(i + seed) % 16); /* letters: random bytes stay out */
+}
+
 static void start(void)
 {
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
-    for (size_t i = 0; i < sizeof(phrases); i++)
-        ((char *)phrases)[i] = (char)('a' + mix(i + 1) % 16); /* letters: random bytes stay out */
+    new_phrases(1);
     za_dense_least = ZA_MIB;
     region_start(USED);
     for (size_t p = 0; p < PAGES; p++)
@@ -104,6 +110,50 @@ UNIT_TEST(a_second_time_there_is_nothing_to_do)
     uint64_t once = za_stat_get(ZA_STAT_PG_DENSE);
     CHECK_EQ(za_pager_dense_all(), 0);
     CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), once);
+}
+
+static uint32_t dictionary(void)
+{
+    const struct za_dict *d = za_dense_dicts()->current;
+    return d ? d->id : ZA_DICT_NONE;
+}
+
+static void write_all_and_pack(uint32_t stamp)
+{
+    for (size_t p = 0; p < PAGES; p++)
+        fill(p, stamp);
+    CHECK_EQ(za_pager_dense_all(), 0);
+}
+
+UNIT_TEST(a_heap_that_stays_keeps_its_dictionary)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint32_t first = dictionary();
+    CHECK(first != ZA_DICT_NONE);
+    for (uint32_t stamp = 2; stamp < 6; stamp++)
+        write_all_and_pack(stamp);
+    CHECK_EQ(dictionary(), first);
+    CHECK(all_hold());
+}
+
+UNIT_TEST(a_heap_that_changes_gets_another_dictionary)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint32_t first = dictionary();
+    CHECK(first != ZA_DICT_NONE);
+    new_phrases(1000000);
+    for (uint32_t stamp = 2; stamp < 6 && dictionary() == first; stamp++)
+        write_all_and_pack(stamp);
+    CHECK(dictionary() != first);
+    CHECK(dictionary() != ZA_DICT_NONE);
+    write_all_and_pack(7);
+    CHECK(all_hold());
+    for (int turns = 0; turns < 200 && za_dicts_at(za_dense_dicts(), first); turns++)
+        usleep(20000);
+    CHECK(za_dicts_at(za_dense_dicts(), first) == NULL); /* no blob names it */
+    region_check();
 }
 
 static void some_pages_die(size_t page, uint64_t mask[REGION_GRANULES / 64])
