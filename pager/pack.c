@@ -163,15 +163,24 @@ static size_t compress_batch(const struct batch *b, size_t raw, enum za_codec_id
                           raw * WORTH_NUM / WORTH_DEN, codec);
 }
 
-/* False: the pages do not compress and went back. */
+/* The pages do not compress: to the heap with them, and not again for long. */
+static void leave_alone(const struct batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        za_pg.units[za_pg_unit_of_page(b->page[i])].raw |=
+            (uint16_t)(1u << b->page[i] % za_pg.unit_pages);
+    give_back(b, ZA_STAT_PG_RAW);
+}
+
+/* False: there is no room, and the pages went back. */
 static bool pack_batch(const struct batch *b)
 {
     enum za_codec_id codec = ZA_CODEC_LZ4;
     size_t raw = b->n << za_pg.page_shift;
     size_t size = compress_batch(b, raw, &codec);
     if (size == 0) {
-        give_back(b, ZA_STAT_PG_RAW);
-        return false;
+        leave_alone(b);
+        return true;
     }
     uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
                                  za_checksum(staging, raw), za_codec_word(codec, 0), b->n);
@@ -209,10 +218,7 @@ void za_clear_dead(size_t first, size_t n)
     }
 }
 
-/*
- * False: some of the unit's pages do not compress (or found no room):
- * leave the unit alone for long.
- */
+/* False: some of the unit's pages found no room: leave the unit alone for long. */
 bool za_pack_unit(size_t unit)
 {
     size_t first = unit * za_pg.unit_pages;

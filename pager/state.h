@@ -12,6 +12,7 @@
 #ifndef ZA_PAGER_STATE_H
 #define ZA_PAGER_STATE_H
 
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/store.h"
 #include "os/os.h"
@@ -31,7 +32,8 @@ struct za_unit {
     uint8_t touched;  /* [a] F: somebody came for a page since the last probe */
     uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
-    uint16_t spare;
+    uint16_t raw;     /* [w] bit i: page i did not compress, and stays until raw_due */
+    uint32_t raw_due; /* [w] tick */
 };
 
 enum za_phase {
@@ -135,6 +137,12 @@ ZA_INLINE char *za_pg_mirror(size_t page)
 ZA_INLINE size_t za_pg_unit_of_page(size_t page)
 {
     return page >> (ZA_UNIT_SHIFT - za_pg.page_shift);
+}
+
+/* Its pages that are known not to compress. */
+ZA_INLINE uint16_t za_unit_raw(const struct za_unit *u)
+{
+    return za_without(D16_REMEMBER) ? 0 : u->raw;
 }
 
 ZA_INLINE size_t za_pg_chunk_of_page(size_t page)
