@@ -22,7 +22,7 @@ class Data:
         self.source = Source(directory, 1)
         self.source.collect(size, max(1, 160 * MIB // size))
         self.keys = self.source.keys
-        self.compile_depth = 10 if size < 100 * MIB else 40
+        self.compile_depth = 8 if size < 100 * MIB else 16
         self.lines = []
         left = size // 3
         for _, line in package_records():

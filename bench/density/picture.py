@@ -56,13 +56,14 @@ def draw(path, cases, seconds):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
            'font-family="sans-serif" font-size="10">',
            '<rect width="100%" height="100%" fill="white"/>',
-           '<text x="10" y="18" font-size="14">MiB of memory (PSS, page tables, zram) after loading, '
-           'the programs idle</text>']
+           '<text x="10" y="18" font-size="14">MiB of memory (PSS, page tables, zram) after '
+           'loading, the programs idle</text>']
     for i, (name, colour) in enumerate(COLOURS.items()):
         dash = ' stroke-dasharray="5 3"' if name.startswith("zram") else ""
         x = 10 + i * 130
         out.append(f'<line x1="{x}" y1="34" x2="{x + 22}" y2="34" stroke="{colour}" '
-                   f'stroke-width="2"{dash}/><text x="{x + 27}" y="38" font-size="11">{name}</text>')
+                   f'stroke-width="2"{dash}/>'
+                   f'<text x="{x + 27}" y="38" font-size="11">{name}</text>')
     for i, case in enumerate(cases):
         out += panel(case, i % COLUMNS * PANEL_W, 44 + i // COLUMNS * PANEL_H, seconds)
     out.append("</svg>\n")

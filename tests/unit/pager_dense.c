@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "compress/segment.h"
 #include "pager/dense.h"
 #include "pager/pager.h"
+#include "pager/state.h"
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
@@ -101,6 +103,32 @@ UNIT_TEST(packed_again_it_is_smaller_and_the_same)
     region_check();
     CHECK(all_hold());
     region_check();
+}
+
+/* Beyond the blobs: records, table, and what the segments waste; at rest. */
+UNIT_TEST(what_the_store_costs_is_bounded)
+{
+    struct za_store_stats s;
+    start();
+    for (uint32_t stamp = 2; stamp < 4; stamp++) {
+        CHECK_EQ(za_pager_dense_all(), 0);
+        for (size_t p = 0; p < PAGES; p++)
+            if (mix(p + stamp) % 2)
+                fill(p, stamp);
+    }
+    CHECK_EQ(za_pager_dense_all(), 0);
+    for (int turns = 0; turns < 500; turns++) { /* the worker squeezes, and then rests */
+        za_store_stats(za_pg.store, &s);
+        if (s.mapped_bytes <= s.live_bytes + s.live_bytes / 20 + ZA_SEGMENT_BYTES)
+            break;
+        usleep(20000);
+    }
+    CHECK(s.mapped_bytes <= s.live_bytes + s.live_bytes / 20 + ZA_SEGMENT_BYTES);
+    uint64_t stored = za_stat_get(ZA_STAT_PG_STORED);
+    CHECK_EQ(stored, PAGES);
+    uint64_t records = stored * sizeof(*za_pg.pages) + s.blobs * sizeof(struct za_entry);
+    CHECK(records <= stored * 16);
+    CHECK(all_hold());
 }
 
 UNIT_TEST(a_second_time_there_is_nothing_to_do)
