@@ -17,6 +17,7 @@ MADV_PAGEOUT = 21
 PIECE = 64 << 20
 PIECES = 256
 PASSES = 4
+SWAPOFF_SECONDS = 120
 KSM = "/sys/kernel/mm/ksm/"
 KSM_SETTINGS = {"sleep_millisecs": "10", "pages_to_scan": "5000"}
 KSM_SCANS = 4
@@ -168,9 +169,14 @@ class Zram:
 
     def close(self):
         """Bring everything back and remove the device."""
-        if self.swapping:
-            subprocess.run(["swapoff", self.device], check=True)
-            self.swapping = False
+        end = time.monotonic() + SWAPOFF_SECONDS
+        while self.swapping:  # it wants memory for the whole device, which may not be promised now
+            done = subprocess.run(["swapoff", self.device], capture_output=True, text=True,
+                                  check=False)
+            self.swapping = done.returncode != 0
+            if self.swapping and time.monotonic() > end:
+                raise Refused(f"{done.stderr.strip()}; when there is memory: swapoff {self.device}")
+            time.sleep(0.5 if self.swapping else 0)
         write(f"{self.sys}/reset", "1")
         write("/sys/class/zram-control/hot_remove", str(self.number))
         if self.made_node and os.path.exists(self.device):
