@@ -21,7 +21,7 @@ SWAPOFF_SECONDS = 120
 KSM = "/sys/kernel/mm/ksm/"
 KSM_SETTINGS = {"sleep_millisecs": "10", "pages_to_scan": "5000"}
 KSM_SCANS = 4
-KSM_SECONDS = 90
+KSM_SECONDS = 60
 
 
 class Refused(Exception):
@@ -131,6 +131,8 @@ class Zram:
     def __init__(self, algorithm, size):
         if os.getuid() != 0:
             raise Refused("zram wants root")
+        if "32767" in read("/proc/swaps").split():
+            raise Refused("other swap has the highest priority")
         if not os.path.exists("/sys/class/zram-control/hot_add") and shutil.which("modprobe"):
             subprocess.run(["modprobe", "zram", "num_devices=0"], capture_output=True, check=False)
         try:

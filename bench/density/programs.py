@@ -379,8 +379,14 @@ class Postgres(Program):
             [*self.words, postgres, "-D", f"{self.home}/data", "-c", "listen_addresses=", "-c",
              "fsync=off", "-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-k", self.home],
             cwd=self.home)
-        wait_for(lambda: os.path.exists(f"{self.home}/.s.PGSQL.5432"), "postgres")
+        wait_for(lambda: self.accepts(plain), "postgres")
         self.fill(plain)
+
+    def accepts(self, plain):
+        """Is the server done with starting up?"""
+        said = subprocess.run([self.psql, "-X", "-At", "-h", self.home, "-U", "postgres", "-c",
+                               "SELECT 1"], env=plain, capture_output=True, check=False)
+        return said.stdout.strip() == b"1"
 
     def session(self, plain):
         """A psql that reads commands from us."""
@@ -392,7 +398,6 @@ class Postgres(Program):
         """A table, and backends that sort it."""
         first = self.session(plain)
         self.sessions.append(first)
-        wait_for(lambda: self.answers(first), "postgres")
         first.stdin.write(b"CREATE UNLOGGED TABLE t(v text);\nCOPY t FROM STDIN;\n")
         for value in self.data.json_lines():
             first.stdin.write(value.replace(b"\\", b"\\\\") + b"\n")
