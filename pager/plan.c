@@ -57,6 +57,12 @@ static uint8_t more(uint8_t backoff, unsigned most)
     return backoff < most && !za_without(D16_BACK_OFF) ? (uint8_t)(backoff + 1) : backoff;
 }
 
+/* Its pages that are known not to compress, bit by bit. */
+uint16_t za_unit_raw(const struct za_unit *u)
+{
+    return za_without(D16_REMEMBER) ? 0 : u->raw;
+}
+
 /* Nothing is left to take: each page is stored, or known not to compress. */
 static bool all_settled(size_t unit, const struct za_unit *u)
 {

@@ -12,7 +12,6 @@
 #ifndef ZA_PAGER_STATE_H
 #define ZA_PAGER_STATE_H
 
-#include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/store.h"
 #include "os/os.h"
@@ -137,12 +136,6 @@ ZA_INLINE char *za_pg_mirror(size_t page)
 ZA_INLINE size_t za_pg_unit_of_page(size_t page)
 {
     return page >> (ZA_UNIT_SHIFT - za_pg.page_shift);
-}
-
-/* Its pages that are known not to compress. */
-ZA_INLINE uint16_t za_unit_raw(const struct za_unit *u)
-{
-    return za_without(D16_REMEMBER) ? 0 : u->raw;
 }
 
 ZA_INLINE size_t za_pg_chunk_of_page(size_t page)

@@ -6,6 +6,7 @@ touch its memory by itself. What counts is the memory of pids().
 """
 
 import collections
+import contextlib
 import ctypes
 import glob
 import os
@@ -212,10 +213,8 @@ class Fed(Program):
             raise Unfit(f"{self.name} did not get ready")
 
     def stop(self):
-        try:
+        with contextlib.suppress(BrokenPipeError):
             super().stop()
-        except BrokenPipeError:
-            pass
 
 
 class Sqlite(Fed):
@@ -431,7 +430,8 @@ class Postgres(Program):
     def stop(self):
         for session in self.sessions if hasattr(self, "sessions") else []:
             session.kill()
-            session.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                session.stdin.close()
             session.stdout.close()
             session.wait()
         if self.process and self.process.poll() is None:
