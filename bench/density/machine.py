@@ -21,7 +21,7 @@ SWAPOFF_SECONDS = 120
 KSM = "/sys/kernel/mm/ksm/"
 KSM_SETTINGS = {"sleep_millisecs": "10", "pages_to_scan": "5000"}
 KSM_SCANS = 4
-KSM_SECONDS = 60
+KSM_SECONDS = 45
 
 
 class Refused(Exception):
@@ -197,7 +197,7 @@ class Merging:
         for name, value in KSM_SETTINGS.items():
             write(KSM + name, value)
         write(KSM + "run", "1")
-        self.scans = int(read(KSM + "full_scans"))
+        self.scans = 0
         self.thread = next((p for p in os.listdir("/proc") if p.isdigit()
                             and read(f"/proc/{p}/comm").strip() == "ksmd"), None)
         self.cpu_before = self.cpu()
@@ -209,6 +209,7 @@ class Merging:
     def settle(self):
         """Wait until all has been seen several times; returns the processor time spent."""
         end = time.monotonic() + KSM_SECONDS
+        self.scans = int(read(KSM + "full_scans"))
         while time.monotonic() < end and int(read(KSM + "full_scans")) < self.scans + KSM_SCANS:
             time.sleep(0.5)
         return self.cpu() - self.cpu_before
