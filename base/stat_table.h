@@ -37,6 +37,8 @@
     X(PG_PROBED, "pager.probed", COUNTER, "pages", "pages moved to limbo") \
     X(PG_WARM, "pager.warm", COUNTER, "pages", "pages touched in limbo and moved back") \
     X(PG_PACKED, "pager.packed", COUNTER, "pages", "pages compressed into the store") \
+    X(PG_SPLIT, "pager.split", COUNTER, "pages", \
+      "of these, with their pointers taken apart first") \
     X(PG_DENSE, "pager.dense", COUNTER, "pages", "stored pages packed again with zstd") \
     X(PG_ZERO, "pager.zero", COUNTER, "pages", "pages all zero after scrubbing: dropped") \
     X(PG_DEAD, "pager.dead", COUNTER, "pages", "pages with no live byte: dropped") \

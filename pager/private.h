@@ -49,6 +49,7 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next);
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);
+uint16_t za_unit_raw(const struct za_unit *u);
 
 /* fault.c */
 void za_fault_main(void *arg);
