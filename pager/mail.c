@@ -255,11 +255,15 @@ static bool retire(void)
     return r == 0;
 }
 
-bool za_mail_serve(void)
+/* W touches pages itself, or stands still: faults are not to wait for it. */
+static bool makes_no_room(enum za_mail_op op)
 {
-    enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
-    if (op == ZA_MAIL_NONE)
-        return true;
+    return op != ZA_MAIL_DISCARD && op != ZA_MAIL_EVICT && op != ZA_MAIL_DENSE &&
+           op != ZA_MAIL_STATS;
+}
+
+static bool obey(enum za_mail_op op)
+{
     if (op == ZA_MAIL_RENEW)
         return !make_room();
     if (op == ZA_MAIL_RETIRE)
@@ -269,6 +273,21 @@ bool za_mail_serve(void)
     else
         finish(carry_out(&req, op));
     return true;
+}
+
+bool za_mail_serve(void)
+{
+    enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
+    if (op == ZA_MAIL_NONE)
+        return true;
+    if (!makes_no_room(op)) {
+        finish(carry_out(&req, op));
+        return true;
+    }
+    za_room_suspend();
+    bool goes_on = obey(op);
+    za_room_resume();
+    return goes_on;
 }
 
 /* F: there is something to tidy up. Costs a system call, so not for every fault. */

@@ -31,7 +31,9 @@ struct za_unit {
     uint8_t touched;  /* [a] F: somebody came for a page since the last probe */
     uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
-    uint16_t spare;
+    uint8_t returns;  /* [w] times on end that it was wanted soon after it was stored */
+    uint8_t spare;
+    uint32_t stored; /* [w] tick at which it was packed last */
 };
 
 enum za_phase {
