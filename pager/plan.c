@@ -30,6 +30,7 @@
 #define SOON_TICKS 100u      /* while a dictionary is made */
 #define REFUSED_FACTOR 8u    /* dense ages until too small a store is looked at again */
 #define HASTE 16u            /* in haste, cold is what is untouched for this fraction of an age */
+#define HASTY_TICKS 5u
 #define TARGET_CHECK_TICKS 200u
 #define ABOVE_CHECK_TICKS 20u
 #define PRESS_BYTES (4 * ZA_MIB) /* at once, or this share of a large heap */
@@ -190,7 +191,7 @@ static bool budget_left(void)
            za_budget_look(&za_pg.budget, za_os->now(), za_os->thread_cpu(), percent);
 }
 
-/* `due`: what is due by then is due now. */
+/* What is due by `due` is due now, but packing densely can wait. */
 static enum za_plan_end walk_chunk(size_t c, uint32_t tick, uint32_t due)
 {
     struct za_chunk *chunk = &za_pg.chunks[c];
@@ -204,7 +205,7 @@ static enum za_plan_end walk_chunk(size_t c, uint32_t tick, uint32_t due)
         struct za_unit *u = &za_pg.units[unit];
         if (stirred)
             stir(u, tick);
-        if (end == ZA_PLAN_DONE && u->due <= due) {
+        if (end == ZA_PLAN_DONE && u->due <= (u->phase == ZA_UNIT_PACKED ? tick : due)) {
             step(unit, u, tick);
             if (!budget_left())
                 end = ZA_PLAN_THROTTLED;
@@ -404,8 +405,8 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next)
         if (za_pg.chunks[c].due < *next)
             *next = za_pg.chunks[c].due;
     }
-    if (*next != ZA_TICK_NEVER)
-        *next -= za_min(reach, *next);
+    if (reach && *next != ZA_TICK_NEVER)
+        *next = (uint32_t)za_max(*next - za_min(reach, *next), tick + HASTY_TICKS);
     return ZA_PLAN_DONE;
 }
 

@@ -11,7 +11,7 @@
  *
  *   W   looks (za_room_look): limit, what is used, credit. Below the reserve it takes out the coldest
  *       pages, whatever their age (plan.c), until there is a reserve again.
- *   F   spends the credit; when there is none, faults wait (wait.c) and W is woken.
+ *   F   spends it, counted from before W asked what is used; when there is none, faults wait (wait.c) and W is woken.
  *   P   (program) fills memory that nobody is told of. When the limit is near W registers all of
  *       the heap, and as much beyond its end as there is room for: first touches are then F's to
  *       answer. Who makes the heap larger than that wakes W.
@@ -19,10 +19,11 @@
  * Invariants
  * I1  F waits for nobody: a fault that waits is an entry in F's list, and F goes on serving
  *     mirrors, forks and the bell.
- * I2  A fault waits only while W makes room: not while W stands still, waits for a thread of the
- *     program (which may be the one that waits), touches pages itself (`unable`), or
- *     is not there; not in a fork's window; and never longer than a second, or, when W finds nothing
- *     to take out, a moment. Then it is answered, and what happens at the limit is the kernel's decision, as it is without us.
+ * I2  A fault waits only while W makes room: not while W stands still, touches pages itself
+ *     (`unable`), or is not there; not in a fork's window; and never longer than a second, a tenth
+ *     where W may wait for a thread of the program (which may be the one that waits), or a moment
+ *     where W finds nothing to take out. Then it is answered, and what happens at the limit is the
+ *     kernel's decision, as it is without us.
  * I3  In a child nothing is known, and nothing waits, until its own W has looked.
  *
  * What this cannot do: memory that does not go through F (stacks, the program's own mappings,
@@ -39,11 +40,11 @@
 
 #define GIVE_UP_NS (100 * ZA_NS_PER_MS)
 #define PATIENCE_NS ZA_NS_PER_S
+#define HURRIED_PATIENCE_NS (100 * ZA_NS_PER_MS)
 #define HOPELESS_PATIENCE_NS (5 * ZA_NS_PER_MS)
 #define SPARE_FILES (ZA_GROUP_FILES + 8u) /* what children need is left (mail.c) */
 #define NEAR (256 * ZA_MIB) /* what may be filled before W, woken, gets to run on a busy machine */
 #define WAIT_NEED ZA_MIB    /* at least so much is made room for where somebody waits */
-#define CREDIT_MOST (1ll << 60)
 
 static struct za_reserve reserve; /* [w] */
 static struct za_watch watch;     /* [w] */
@@ -51,13 +52,15 @@ static enum za_strain strain;     /* [w] */
 static uint64_t limit_seen;       /* [w] bytes; 0: none yet */
 static uint64_t left;             /* [w] bytes below the limit */
 static uint64_t hopeless_until;   /* [w] ns: nothing to take out was found */
+static bool hopeless, hurried;    /* [w] */
 static size_t frontier;           /* [w] chunks below are registered */
 static bool files_open;           /* [w] the group's files are open in our table */
 
 static uint32_t limited;    /* [a] W writes: a limit is known */
 static uint64_t patience;   /* [a] W writes: ns that a fault waits at most */
-static int64_t credit;      /* [a] bytes that F may fill; W grants, F spends */
-static int64_t alarm_at;    /* [a] W writes: the credit at which F wakes W */
+static int64_t spent;       /* [a] bytes that F has filled; F writes */
+static int64_t allowed;     /* [a] what `spent` may be; W writes */
+static int64_t alarm_at;    /* [a] W writes: what `spent` is when F wakes W */
 static uintptr_t alarm_top; /* [a] the heap's end at which who grows it wakes W; once */
 static uint32_t unable;     /* [a] W (or somebody in its place) cannot make room now */
 
@@ -71,6 +74,12 @@ void za_room_born(void)
         za_os->group_keep(za_os->spare_files(SPARE_FILES) < 0 ? none : NULL);
     files_open = true;
     watch = (struct za_watch){.seen = 0};
+}
+
+static void set_patience(void)
+{
+    uint64_t ns = hopeless ? HOPELESS_PATIENCE_NS : hurried ? HURRIED_PATIENCE_NS : PATIENCE_NS;
+    __atomic_store_n(&patience, ns, __ATOMIC_RELEASE);
 }
 
 /*
@@ -88,7 +97,8 @@ static void register_ahead(size_t bytes)
             return;
 }
 
-static void grant(uint64_t now)
+/* `before`: what had been spent when the group was asked; more may have been since. */
+static void grant(uint64_t now, int64_t before)
 {
     int64_t give = za_reserve_credit(&reserve, left);
     size_t ahead = give > 0 ? (size_t)give : 0;
@@ -98,30 +108,34 @@ static void grant(uint64_t now)
         alarm = za_pg.base + (frontier << ZA_CHUNK_SHIFT);
     }
     __atomic_store_n(&alarm_top, alarm, __ATOMIC_RELAXED);
-    __atomic_store_n(&alarm_at, (int64_t)(reserve.now / 2), __ATOMIC_RELAXED);
-    __atomic_store_n(&credit, give, __ATOMIC_RELEASE);
-    __atomic_store_n(&patience, now >= hopeless_until ? PATIENCE_NS : HOPELESS_PATIENCE_NS,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&alarm_at, before + give - (int64_t)(reserve.now / 2), __ATOMIC_RELAXED);
+    __atomic_store_n(&allowed, before + give, __ATOMIC_RELEASE);
+    hopeless = now < hopeless_until;
+    set_patience();
     __atomic_store_n(&limited, 1, __ATOMIC_RELEASE);
 }
 
-static uint64_t unknown(void)
+/* No limit is known: nobody waits, and nobody wakes W. */
+static void withdraw(void)
 {
-    strain = ZA_STRAIN_NONE;
     __atomic_store_n(&limited, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&alarm_top, UINTPTR_MAX, __ATOMIC_RELAXED);
-    return ZA_NS_PER_S;
+}
+
+static struct za_room seen_room(void)
+{
+    struct za_room room;
+    if (za_without(D12_ROOM) || !za_pg_active() || za_os->room(&room) < 0)
+        room = (struct za_room){.limit = UINT64_MAX};
+    return room;
 }
 
 /* Once a turn; returns ns until it should be looked again. */
 uint64_t za_room_look(uint64_t now)
 {
-    struct za_room room;
-    if (za_without(D12_ROOM) || !za_pg_active() || za_os->room(&room) < 0)
-        return unknown();
+    int64_t before = __atomic_load_n(&spent, __ATOMIC_SEQ_CST);
+    const struct za_room room = seen_room();
     bool known = room.limit != UINT64_MAX;
-    za_stat_set(ZA_STAT_GROUP_LIMIT, known ? room.limit : 0);
-    za_stat_set(ZA_STAT_GROUP_USED, room.used);
     left = known ? room.limit - room.used : UINT64_MAX;
     if (limit_seen != room.limit)
         za_reserve_start(&reserve, known ? room.limit : 0, now);
@@ -129,16 +143,15 @@ uint64_t za_room_look(uint64_t now)
     if (za_reserve_look(&reserve, now, za_stat_get(ZA_STAT_PG_PRESSED),
                         za_stat_get(ZA_STAT_PG_RESTORED)))
         za_stat_add(ZA_STAT_PG_THRASH, 1);
-    uint64_t sleep = za_watch_look(&watch, now, room.used, left, strain, &reserve);
     strain = za_strain(strain, left, &reserve, room.stalled);
-    za_stat_set(ZA_STAT_PG_STRAIN, strain);
     if (known)
-        grant(now);
+        grant(now, before);
     else
-        (void)unknown();
-    if (!known && room.stalled)
-        strain = za_strain(strain, UINT64_MAX, &reserve, room.stalled);
-    return sleep;
+        withdraw();
+    za_stat_set(ZA_STAT_GROUP_LIMIT, known ? room.limit : 0);
+    za_stat_set(ZA_STAT_GROUP_USED, room.used);
+    za_stat_set(ZA_STAT_PG_STRAIN, strain);
+    return za_watch_look(&watch, now, room.used, left, strain, &reserve);
 }
 
 bool za_room_limited(void)
@@ -175,7 +188,15 @@ void za_room_pressed(uint64_t now, size_t pages, bool all_tried)
     if (pages || !all_tried)
         return;
     hopeless_until = now + GIVE_UP_NS;
-    __atomic_store_n(&patience, HOPELESS_PATIENCE_NS, __ATOMIC_RELEASE);
+    hopeless = true;
+    set_patience();
+}
+
+/* W is where it may have to wait for a thread of the program, which may be one that waits. */
+void za_room_hurry(bool on)
+{
+    hurried = on;
+    set_patience();
 }
 
 /*
@@ -211,7 +232,8 @@ void za_room_grown(uintptr_t top)
 bool za_room_short(void)
 {
     return __atomic_load_n(&limited, __ATOMIC_ACQUIRE) &&
-           __atomic_load_n(&credit, __ATOMIC_RELAXED) <= 0 &&
+           __atomic_load_n(&spent, __ATOMIC_RELAXED) >=
+               __atomic_load_n(&allowed, __ATOMIC_RELAXED) &&
            !__atomic_load_n(&unable, __ATOMIC_SEQ_CST) &&
            __atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE) &&
            !__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST);
@@ -224,12 +246,10 @@ uint64_t za_room_patience(void)
 
 void za_room_spend(size_t pages)
 {
-    if (!__atomic_load_n(&limited, __ATOMIC_RELAXED))
-        return;
     int64_t bytes = (int64_t)(pages << za_pg.page_shift);
-    int64_t before = __atomic_fetch_sub(&credit, bytes, __ATOMIC_RELAXED);
+    int64_t before = __atomic_fetch_add(&spent, bytes, __ATOMIC_SEQ_CST);
     int64_t alarm = __atomic_load_n(&alarm_at, __ATOMIC_RELAXED);
-    if (before > alarm && before - bytes <= alarm)
+    if (before < alarm && before + bytes >= alarm && __atomic_load_n(&limited, __ATOMIC_RELAXED))
         za_mail_nudge();
 }
 

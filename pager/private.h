@@ -86,6 +86,7 @@ bool za_room_limited(void);
 bool za_room_scarce(void);
 uint64_t za_room_need(uint64_t now);
 void za_room_pressed(uint64_t now, size_t pages, bool all_tried);
+void za_room_hurry(bool on);
 void za_room_suspend(void);
 void za_room_resume(void);
 void za_room_grown(uintptr_t top); /* the program's threads */

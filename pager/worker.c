@@ -154,10 +154,10 @@ static uint64_t give_back(uint64_t now)
     bool haste = za_room_strain() != ZA_STRAIN_NONE && now >= hasty_decay;
     if (now >= decay_due || haste) {
         za_still_leave();
-        za_room_suspend();
+        za_room_hurry(true);
         hasty_decay = now + HASTY_DECAY_NS;
         decay_due = za_pg.owner->decay(haste ? now + za_conf.dirty_decay_ms * ZA_NS_PER_MS : now);
-        za_room_resume();
+        za_room_hurry(false);
         za_still_enter();
     }
     return until(decay_due, now);
