@@ -75,6 +75,11 @@ static size_t await_present(size_t page, size_t n, size_t most)
     return region_present(page, n);
 }
 
+static void set_target(uint64_t bytes)
+{
+    __atomic_store_n(&za_conf.target, bytes, __ATOMIC_RELAXED);
+}
+
 /* ---- the limit ---- */
 
 UNIT_TEST(room_is_made_before_the_limit)
@@ -130,9 +135,9 @@ UNIT_TEST(the_coldest_goes_first)
     region_sleep_ms(50); /* a few of the worker's ticks: no more than a difference */
     CHECK(region_holds(HALF, HALF, 1));
     za_pager_stats();
-    za_conf.target = 1;
+    set_target(1);
     (void)await_present(0, HALF, HALF / 2);
-    za_conf.target = UINT64_MAX >> 1;
+    set_target(UINT64_MAX >> 1);
     CHECK(region_present(HALF, HALF) > region_present(0, HALF));
     CHECK(region_holds(0, PAGES, 1));
 }
@@ -233,14 +238,14 @@ UNIT_TEST(a_target_is_reached_and_held)
     const uint64_t target = USED / 2;
 
     start();
-    za_conf.target = target;
+    set_target(target);
     CHECK_EQ(za_pager_evict_all(), 0); /* there is a worker */
     CHECK(region_holds(0, PAGES, 1));
     CHECK(await_footprint(target) <= target);
     CHECK(region_present(0, PAGES) > PAGES / 8); /* the warmer part stays */
     CHECK(region_holds(0, PAGES, 1));
     CHECK(await_footprint(target) <= target);
-    za_conf.target = 4 * USED;
+    set_target(4 * USED);
     CHECK(region_holds(0, PAGES, 1));
     uint64_t packed = za_stat_get(ZA_STAT_PG_PACKED);
     for (unsigned i = 0; i < 3; i++)
