@@ -31,7 +31,7 @@
 
 enum file { LIMIT, HIGH, USED, STAT, FILES };
 
-#define PSI (LEVELS * FILES)
+#define PSI ((size_t)LEVELS * FILES)
 _Static_assert(PSI + 1 == ZA_GROUP_FILES, "one number for the files of a group");
 
 static int files[ZA_GROUP_FILES]; /* in the table of our threads; W's while it lives */
@@ -221,10 +221,10 @@ static bool folder_of(const struct place *p, char to[PATH_BYTES])
 static int open_in(const char *folder, const char *name)
 {
     char path[PATH_BYTES + 32];
-    size_t n = strlen(folder);
-    memcpy(path, folder, n);
+    size_t n = strlen(folder), more = strlen(name);
+    memcpy(path, folder, n + 1);
     path[n] = '/';
-    memcpy(path + n + 1, name, strlen(name) + 1);
+    memcpy(path + n + 1, name, more + 1);
     return open_path(path);
 }
 

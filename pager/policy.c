@@ -115,6 +115,7 @@ uint64_t za_watch_look(struct za_watch *w, uint64_t now, uint64_t used, uint64_t
 /* Refaults a minute, in thousandths of the working set. */
 #define RATE_HIGH 2u
 #define RATE_THRASH 100u
+#define MINUTE_MS 60000u
 #define OVER 2u  /* intervals until the age grows: one may be a sweep through everything */
 #define QUIET 3u /* intervals until it shrinks */
 
@@ -146,7 +147,7 @@ static void shrink(struct za_age *a)
 static enum za_age_step judge(struct za_age *a, uint64_t span, uint64_t back, uint64_t out,
                               const struct za_age_seen *seen)
 {
-    uint64_t was = a->ms, minute = back * (60 * 1000) / (span / 1000000 + 1) * 1000;
+    uint64_t was = a->ms, minute = back * MINUTE_MS / (span / 1000000 + 1) * 1000;
     bool over = back >= REFAULTS_MIN && minute > seen->pages * RATE_HIGH;
     bool churn = back >= REFAULTS_MIN && minute > seen->pages * RATE_THRASH && 2 * out >= back;
     bool quiet = !over && 4 * minute <= seen->pages * RATE_HIGH;

@@ -331,9 +331,9 @@ static char *steps[NSTEPS];
 static bool rewrites(unsigned first, unsigned round)
 {
     for (unsigned i = first; i < NSTEPS; i += 2) {
-        if (!right(steps[i], 0, STEP, round * 1000 + i))
+        if (!right(steps[i], 0, STEP, round * 1000ul + i))
             return false;
-        fill(steps[i], STEP, (round + 1) * 1000 + i);
+        fill(steps[i], STEP, (round + 1) * 1000ul + i);
     }
     return true;
 }
@@ -365,8 +365,8 @@ static bool by_threads(unsigned round)
 static bool reads_some(void *arg)
 {
     unsigned round = *(unsigned *)arg;
-    return right(steps[0], 0, STEP, round * 1000) &&
-           right(steps[NSTEPS / 2], 0, STEP, round * 1000 + NSTEPS / 2);
+    return right(steps[0], 0, STEP, round * 1000ul) &&
+           right(steps[NSTEPS / 2], 0, STEP, round * 1000ul + NSTEPS / 2);
 }
 
 /*
