@@ -11,6 +11,7 @@
  * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time. In haste
  * all is due earlier by most of an age. Pressed, for room in the control group or for the target,
  * the units that would be due first are probed and packed at once, as many as are needed.
+ * Walking, pressing and both of `everything` are one file because they keep the same books.
  *
  * I1  A chunk's due is at most the least due of its units, so chunks that are not due need not be
  *     opened.
@@ -31,6 +32,7 @@
 #define REFUSED_FACTOR 8u    /* dense ages until too small a store is looked at again */
 #define HASTE 16u            /* in haste, cold is what is untouched for this fraction of an age */
 #define HASTY_TICKS 5u
+#define ROOM_UNITS 64u
 #define TARGET_CHECK_TICKS 200u
 #define ABOVE_CHECK_TICKS 20u
 #define PRESS_BYTES (4 * ZA_MIB) /* at once, or this share of a large heap */
@@ -410,6 +412,14 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next)
     return ZA_PLAN_DONE;
 }
 
+/* In the middle of long work: who forks, and who waits for the room that was made. */
+static void look_around(size_t unit)
+{
+    za_still_look();
+    if (unit % ROOM_UNITS == 0)
+        (void)za_room_look(za_os->now());
+}
+
 /* Everything evictable, now, whatever its age; with `polite`, until a request comes. */
 void za_plan_everything(bool polite)
 {
@@ -426,7 +436,7 @@ void za_plan_everything(bool polite)
     size_t units = known() * ZA_UNITS_PER_CHUNK;
     for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
         struct za_unit *u = &za_pg.units[unit];
-        za_still_look();
+        look_around(unit);
         if (!za_pg.mover->may())
             continue;
         /* Probed also when it was before: pages may have come back since. */
@@ -443,7 +453,7 @@ void za_plan_dense(bool polite)
     while (again) {
         again = false;
         for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
-            za_still_look();
+            look_around(unit);
             if (za_pg_registered(unit * za_pg.unit_pages) && za_dense_unit(unit) == ZA_DENSE_LATER)
                 again = !polite;
         }
