@@ -365,8 +365,8 @@ static bool by_threads(unsigned round)
 static bool reads_some(void *arg)
 {
     unsigned round = *(unsigned *)arg;
-    return right(steps[0], 0, STEP, round * 1000ul) &&
-           right(steps[NSTEPS / 2], 0, STEP, round * 1000ul + NSTEPS / 2);
+    return right(steps[0], 0, UNIT, round * 1000ul) &&
+           right(steps[NSTEPS / 2], 0, UNIT, round * 1000ul + NSTEPS / 2);
 }
 
 /*
