@@ -114,6 +114,12 @@ void za_mail_release(void)
     za_os->wake(&parked);
 }
 
+/* W stands still, and nobody has told it yet to go on. */
+bool za_mail_parked(void)
+{
+    return __atomic_load_n(&parked, __ATOMIC_ACQUIRE);
+}
+
 /* Requests may come again; W answers them when it has been released. */
 void za_mail_unpark(void)
 {
@@ -255,11 +261,11 @@ static bool retire(void)
     return r == 0;
 }
 
-/* W touches pages itself, or stands still: faults are not to wait for it. */
+/* W touches pages itself: faults are not to wait for it. */
 static bool makes_no_room(enum za_mail_op op)
 {
     return op != ZA_MAIL_DISCARD && op != ZA_MAIL_EVICT && op != ZA_MAIL_DENSE &&
-           op != ZA_MAIL_STATS;
+           op != ZA_MAIL_STATS && op != ZA_MAIL_PARK;
 }
 
 static bool obey(enum za_mail_op op)
@@ -280,6 +286,8 @@ bool za_mail_serve(void)
     enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
     if (op == ZA_MAIL_NONE)
         return true;
+    if (op == ZA_MAIL_PARK)
+        return obey(op); /* faults wait no more once it stands still (za_mail_parked) */
     if (!makes_no_room(op)) {
         finish(carry_out(&req, op));
         return true;

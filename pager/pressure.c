@@ -236,7 +236,7 @@ bool za_room_short(void)
     return __atomic_load_n(&limited, __ATOMIC_ACQUIRE) &&
            __atomic_load_n(&spent, __ATOMIC_RELAXED) >=
                __atomic_load_n(&allowed, __ATOMIC_RELAXED) &&
-           !__atomic_load_n(&unable, __ATOMIC_SEQ_CST) &&
+           !__atomic_load_n(&unable, __ATOMIC_SEQ_CST) && !za_mail_parked() &&
            __atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE) &&
            !__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST);
 }

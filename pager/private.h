@@ -129,8 +129,9 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
 int za_mail_park_newborn(void);        /* after a park without a worker, if there is one now */
 bool za_mail_waiting(void);            /* W: somebody wants something */
-void za_mail_release(void);            /* W may go on: the fork is over */
-bool za_mail_hold(void);               /* keep requests out for a moment, if nobody has one */
+bool za_mail_parked(void);
+void za_mail_release(void); /* W may go on: the fork is over */
+bool za_mail_hold(void);    /* keep requests out for a moment, if nobody has one */
 void za_mail_let_go(void);
 void za_mail_unpark(void);
 void za_mail_child(void);
