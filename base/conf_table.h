@@ -12,7 +12,8 @@
 #define ZA_CONF_TABLE(X) \
     X(compress, BOOL, true, 0, 1, "", "compress cold pages; false: a plain allocator") \
     X(dedup, DEDUP, ZA_DEDUP_ZERO, 0, 0, "", "off, zero (pages of zeros need no blob) or content") \
-    X(cold_ms, U64, 8000, 1, 86400000, "ms", "a page untouched for this long is cold") \
+    X(cold_ms, U64, 8000, 1, 86400000, "ms", \
+      "a page untouched for this long is cold, at first; follows how often pages come back") \
     X(dense_ms, U64, 30000, 0, 86400000, "ms", \
       "stored this long: packed again, denser (zstd); 0: never") \
     X(cpu_limit, U64, 15, 1, 100, "percent", "background CPU at most, in percent of one core") \

@@ -70,6 +70,7 @@
     X(D12_ADDRESS_LIMIT, "d12-address-limit", "D12", \
       "a reservation that is refused is tried smaller") \
     X(D12_FRESH, "d12-fresh", "D12", "first touches of registered memory are filled") \
+    X(D12_ROOM, "d12-room", "D12", "faults wait for room below the control group's limit") \
     X(D13_OUTLIVES, "d13-outlives", "D13", "the fault thread serves until the process is gone") \
     X(D14_POWERLESS, "d14-powerless", "D14", "our threads give up all capabilities once started") \
     X(D14_NO_FILES, "d14-no-files", "D14", "with no descriptor to be had, all comes back first") \

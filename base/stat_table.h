@@ -72,6 +72,18 @@
     X(PG_CPU_NS, "pager.cpu_ns", COUNTER, "ns", "CPU time of the worker") \
     X(PG_FAULT_CPU_NS, "pager.fault_cpu_ns", COUNTER, "ns", "CPU time of the fault thread") \
     X(PG_THROTTLED, "pager.throttled", COUNTER, "", "turns cut short by the CPU budget") \
+    X(PG_REFAULTS, "pager.refaults", COUNTER, "", \
+      "64 KiB units that were wanted soon after they were stored: left alone for longer") \
+    X(PG_COLD_MS, "pager.cold_ms_now", GAUGE, "ms", "the age at which a page is cold, at present") \
+    X(PG_THRASH, "pager.thrash", COUNTER, "", \
+      "intervals in which pages came back as fast as they went out") \
+    X(PG_STRAIN, "pager.strain", GAUGE, "", \
+      "memory is short: 1 ages pass faster, 2 the coldest pages go whatever their age") \
+    X(PG_PRESSED, "pager.pressed", COUNTER, "pages", "pages taken out for want of room") \
+    X(PG_DELAYED, "pager.delayed", COUNTER, "", \
+      "faults that waited for room in the control group") \
+    X(PG_DELAY_NS, "pager.delayed_ns", COUNTER, "ns", "how long they waited, together") \
+    X(PG_OVERDUE, "pager.overdue", COUNTER, "", "of these, answered although there was no room") \
     X(PG_RECONCILED, "pager.reconciled", COUNTER, "pages", \
       "records set right after faults served during a fork") \
     X(FORKS, "fork.prepared", COUNTER, "", "forks through our handlers") \
@@ -85,6 +97,11 @@
     X(FORKS_STRANGERS, "fork.strangers", COUNTER, "", \
       "children without handlers that were made while another fork awaited its child") \
     X(FORKS_BARE, "fork.bare", COUNTER, "", "forks without handlers: child restored whole") \
+    /* control group */ \
+    X(GROUP_LIMIT, "group.limit", GAUGE, "bytes", \
+      "memory limit of the process's control group; 0: none, or not known") \
+    X(GROUP_USED, "group.used", GAUGE, "bytes", \
+      "of it in use by all its processes, but for what the kernel gives up by itself") \
     /* store */ \
     X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \
     X(ST_RAW, "store.raw_bytes", GAUGE, "bytes", "bytes of pages the living blobs stand for") \

@@ -34,6 +34,14 @@ struct za_uffd_caps {
     bool event_fork; /* children are announced */
 };
 
+/* What the memory of the process's control group allows (group.c). */
+#define ZA_GROUP_FILES 9u
+struct za_room {
+    uint64_t limit;   /* bytes; UINT64_MAX: none, or not known */
+    uint64_t used;    /* of the limit; what the kernel would give up by itself is left out */
+    uint32_t stalled; /* PSI: share of the last 10 s in which somebody waited for memory, 0.01 % */
+};
+
 /* Whom a thread acts for. */
 struct za_identity {
     uint32_t uid[3], gid[3]; /* real, effective, saved */
@@ -87,8 +95,15 @@ struct za_os {
     int (*present)(const void *p, size_t npages, unsigned char *vec);
     /* resident bytes of a range (mincore) */
     int (*resident)(const void *p, size_t len, uint64_t *bytes);
-    uint64_t (*memory_total)(void);  /* bytes of RAM; 0 unknown */
-    uint64_t (*address_limit)(void); /* RLIMIT_AS; UINT64_MAX none */
+    /*
+     * The files behind room() are open in the calling thread's table from now on: those of `fds`
+     * (-1: not to be had), or with NULL as many as can be found and opened here.
+     */
+    void (*group_keep)(const int *fds);
+    void (*group_kept)(int fds[ZA_GROUP_FILES]); /* these descriptors, or -1 */
+    int (*room)(struct za_room *out);            /* microseconds; -ENOENT: nothing is known */
+    uint64_t (*memory_total)(void);              /* bytes of RAM; 0 unknown */
+    uint64_t (*address_limit)(void);             /* RLIMIT_AS; UINT64_MAX none */
 
     /* Clocks, nanoseconds. */
     uint64_t (*now)(void); /* monotonic */
@@ -106,6 +121,7 @@ struct za_os {
     int (*private_files)(void);
     void (*be_urgent)(void);       /* calling thread: as high a priority as allowed */
     void (*be_modest)(void);       /* calling thread: lowest normal priority */
+    void (*be_fair)(void);         /* calling thread: the process's priority, as far as allowed */
     void (*drop_privileges)(void); /* calling thread: no capability, and no way to get one */
     void (*relax)(void);           /* one spin-wait pause */
     /* every other thread's stores before now are visible here (membarrier) */

@@ -232,6 +232,14 @@ void za_linux_be_modest(void)
     (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, 10);
 }
 
+/* That of its first thread; the kernel says 20 - nice. */
+void za_linux_be_fair(void)
+{
+    long r = za_sys2(SYS_getpriority, PRIO_PROCESS, za_sys0(SYS_getpid));
+    if (r > 0)
+        (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, 20 - r);
+}
+
 /* Fewer capabilities than before: unlike a change of identity this leaves the process dumpable. */
 void za_linux_drop_privileges(void)
 {

@@ -51,6 +51,7 @@ static size_t count_out(void)
 static void touch_all(void)
 {
     size_t n = npages();
+    za_room_suspend(); /* who touches them may be W */
     for (size_t i = 0; i < n; i++) {
         if (!is_out(i))
             continue;
@@ -58,6 +59,7 @@ static void touch_all(void)
         __atomic_fetch_add(&za_anchor.door.progress, 1, __ATOMIC_RELAXED);
     }
     za_fault_quiesce(); /* a page is there a moment before its record says so */
+    za_room_resume();
 }
 
 /* Returns how many pages are still out: of a program that takes no more out, none. */

@@ -26,7 +26,9 @@
 #define QUICK_NS 60000u
 #define FRESH_MAX 16u
 #define CHILD_PATIENCE_NS (2 * ZA_NS_PER_S)
+#define CHILD_RESTORES 2048u
 #define HEIR_PATIENCE_NS (10 * ZA_NS_PER_MS)
+#define ROOM_PATIENCE_NS ZA_NS_PER_MS
 
 static size_t serving = ZA_NO_PAGE; /* the page whose claims F may hold */
 static bool swallowed; /* a fault message was read and left unanswered: everybody is woken soon */
@@ -135,6 +137,7 @@ static void fill_fresh(size_t page, bool write)
     for (unsigned i = 0; i < n; i++)
         za_page_set(&za_pg.pages[page + i], ZA_PAGE_KERNEL);
     fresh_next = page + filled;
+    za_room_spend(write ? filled : 0);
     za_stat_add(ZA_STAT_PG_FILLED, (int64_t)filled);
 }
 
@@ -257,6 +260,34 @@ static void answer_bell(uintptr_t addr)
         __atomic_store_n(&za_pg.leaving, 2, __ATOMIC_RELEASE);
 }
 
+/*
+ * A fault that takes memory waits while there is none to be had (wait.c). What is in the mirror
+ * comes back for nothing; a page that is there already is a message from before.
+ */
+static bool may_wait(size_t page)
+{
+    enum za_page_state s = za_page_state(za_page_get(&za_pg.pages[page]));
+    return s == ZA_PAGE_STORED || (s == ZA_PAGE_KERNEL && !za_place_exists(page, false));
+}
+
+static void serve_or_wait(size_t page, bool write)
+{
+    if (za_room_short() && !za_wait_full() && may_wait(page))
+        za_wait_add(page, write);
+    else
+        serve_page(page, write);
+}
+
+static bool serve_waiting(void)
+{
+    size_t page;
+    bool write;
+    if (!za_wait_next(&page, &write))
+        return false;
+    serve_page(page, write);
+    return true;
+}
+
 static void serve(const struct za_uffd_msg *m)
 {
     if (m->event == ZA_EV_FORK)
@@ -266,7 +297,7 @@ static void serve(const struct za_uffd_msg *m)
     else if (m->event == ZA_EV_FAULT && m->addr - za_pg.mirror < za_pg.size)
         serve_mirror(m->addr);
     else if (m->event == ZA_EV_FAULT)
-        serve_page(za_pg_page_of(m->addr), m->write);
+        serve_or_wait(za_pg_page_of(m->addr), m->write);
 }
 
 /* F waits for W: what W may need now, and what must not be left lying; the rest asks again. */
@@ -301,9 +332,11 @@ static bool serve_one(void)
 {
     struct za_uffd_msg m;
     begin();
-    bool some = read_message(&m);
-    if (some)
+    bool some = serve_waiting();
+    if (read_message(&m)) {
         serve(&m);
+        some = true;
+    }
     za_heir_settle(serve_worker);
     if (za_heir_serve())
         some = true;
@@ -318,16 +351,20 @@ static void sleep_for_more(uint64_t timeout_ns)
     int fds[1 + ZA_HEIR_FDS] = {za_pg.uffd};
     unsigned n = 1 + za_heir_waits(fds + 1);
     za_stat_set(ZA_STAT_PG_FAULT_CPU_NS, za_os->thread_cpu());
-    (void)za_os->poll(fds, n, n > 1 ? HEIR_PATIENCE_NS : timeout_ns);
+    if (za_wait_any())
+        timeout_ns = ROOM_PATIENCE_NS;
+    (void)za_os->poll(fds, n, n > 1 ? za_min(timeout_ns, HEIR_PATIENCE_NS) : timeout_ns);
 }
 
 /*
- * A child that has lived for a while gets a worker, and with it a pager of its own: also one whose
- * faults never end, or all it reads would stay.
+ * A child that has lived for a while, or brought much back, gets a worker, and with it a pager of
+ * its own: also one whose faults never end, or all it reads would stay.
  */
-static void come_of_age(uint64_t *at)
+static void come_of_age(uint64_t *at, uint64_t restored)
 {
-    if (*at == ZA_NEVER || za_os->now() < *at)
+    if (*at == ZA_NEVER)
+        return;
+    if (za_stat_get(ZA_STAT_PG_RESTORED) < restored + CHILD_RESTORES && za_os->now() < *at)
         return;
     begin(); /* a fork that opens its window now looks for the worker afterwards (fork.c) */
     if (!__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST)) {
@@ -358,10 +395,11 @@ void za_fault_loop(bool child)
 {
     bool quick = false;
     uint64_t last = 0, of_age = child ? za_os->now() + CHILD_PATIENCE_NS : ZA_NEVER;
+    const uint64_t restored = za_stat_get(ZA_STAT_PG_RESTORED);
     __atomic_store_n(&za_pg.fault_tid, za_os->tid(), __ATOMIC_RELEASE);
     while (!za_renew_leave() && __atomic_load_n(&za_pg.leaving, __ATOMIC_ACQUIRE) != 2) {
         stay_while_over();
-        come_of_age(&of_age);
+        come_of_age(&of_age, restored);
         if (serve_one()) {
             uint64_t now = za_os->now();
             quick = now - last < QUICK_NS;
@@ -372,6 +410,9 @@ void za_fault_loop(bool child)
             sleep_for_more(of_age == ZA_NEVER ? ZA_NEVER : CHILD_PATIENCE_NS);
         }
     }
+    if (za_wait_any())
+        wake_everybody(); /* they ask the next fault thread, or find their pages there */
+    za_wait_forget();
 }
 
 void za_fault_main(void *arg)

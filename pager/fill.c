@@ -132,6 +132,7 @@ size_t za_fill_stored(size_t page, void (*again)(void))
     }
     za_store_drop_later(za_pg.store, za_page_blob(r), refs);
     nudge_after(refs);
+    za_room_spend(refs);
     za_stat_add(ZA_STAT_PG_RESTORED, refs);
     za_stat_add(ZA_STAT_PG_AROUND, refs - 1);
     za_stat_add(ZA_STAT_PG_STORED, -(int64_t)refs);

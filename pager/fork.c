@@ -282,6 +282,7 @@ static void forget_parent(void)
     za_pg.fault_tid = 0;
     za_pg.leaving = 0;
     za_heir_forget();
+    za_room_forget();
     za_door_forget();
     za_still_forget();
     if (za_pg.ours)

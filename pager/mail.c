@@ -117,6 +117,12 @@ void za_mail_release(void)
     za_os->wake(&parked);
 }
 
+/* W stands still, and nobody has told it yet to go on. */
+bool za_mail_parked(void)
+{
+    return __atomic_load_n(&parked, __ATOMIC_ACQUIRE);
+}
+
 /* Requests may come again; W answers them when it has been released. */
 void za_mail_unpark(void)
 {
@@ -258,11 +264,15 @@ static bool retire(void)
     return r == 0;
 }
 
-bool za_mail_serve(void)
+/* W touches pages itself: faults are not to wait for it. */
+static bool makes_no_room(enum za_mail_op op)
 {
-    enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
-    if (op == ZA_MAIL_NONE)
-        return true;
+    return op != ZA_MAIL_DISCARD && op != ZA_MAIL_EVICT && op != ZA_MAIL_DENSE &&
+           op != ZA_MAIL_STATS && op != ZA_MAIL_PARK;
+}
+
+static bool obey(enum za_mail_op op)
+{
     if (op == ZA_MAIL_RENEW)
         return !make_room();
     if (op == ZA_MAIL_RETIRE)
@@ -272,6 +282,23 @@ bool za_mail_serve(void)
     else
         finish(carry_out(&req, op));
     return true;
+}
+
+bool za_mail_serve(void)
+{
+    enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
+    if (op == ZA_MAIL_NONE)
+        return true;
+    if (op == ZA_MAIL_PARK)
+        return obey(op); /* faults wait no more once it stands still (za_mail_parked) */
+    if (!makes_no_room(op)) {
+        finish(carry_out(&req, op));
+        return true;
+    }
+    za_room_suspend();
+    bool goes_on = obey(op);
+    za_room_resume();
+    return goes_on;
 }
 
 /* F: there is something to tidy up. Costs a system call, so not for every fault. */

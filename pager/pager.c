@@ -105,6 +105,7 @@ void za_pager_grown(uintptr_t top)
     while (old < top && !__atomic_compare_exchange_n(&za_pg.top, &old, top, false, __ATOMIC_RELEASE,
                                                      __ATOMIC_RELAXED))
         ;
+    za_room_grown(top);
     if (__atomic_load_n(&za_pg.life, __ATOMIC_RELAXED) != ZA_LIFE_IDLE)
         return;
     if (top - za_pg.base > za_conf.start_bytes || za_conf.torture || za_without(D17_START))

@@ -8,6 +8,12 @@
  * pages came back ("stirred"). Pages that do not compress are left out for long; their neighbours
  * are not.
  *
+ * The cold age is what is configured, to begin with; it follows the rate at which pages come back
+ * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time. In haste
+ * all is due earlier by most of an age. Pressed, for room in the control group or for the target,
+ * the units that would be due first are probed and packed at once, as many as are needed.
+ * Walking, pressing and both of `everything` are one file because they keep the same books.
+ *
  * I1  A chunk's due is at most the least due of its units, so chunks that are not due need not be
  *     opened.
  *
@@ -25,20 +31,37 @@
 #define BACKOFF_RAW 7u       /* what does not compress: 128 cold ages */
 #define SOON_TICKS 100u      /* while a dictionary is made */
 #define REFUSED_FACTOR 8u    /* dense ages until too small a store is looked at again */
-#define TARGET_HASTE 16u     /* above the target, ages pass this much faster */
+#define HASTE 16u            /* in haste, cold is what is untouched for this fraction of an age */
+#define HASTY_TICKS 5u
+#define ROOM_UNITS 64u
 #define TARGET_CHECK_TICKS 200u
+#define ABOVE_CHECK_TICKS 20u
+#define PRESS_BYTES (4 * ZA_MIB) /* at once, or this share of a large heap */
+#define PRESS_SHARE 1024u
+#define PRESS_MOST 4096u /* units at once */
+#define SOON_AGES 4u     /* wanted again within so many ages: soon */
 
 static size_t cursor;         /* chunk where the budget ended the last turn */
+static struct za_age age;     /* how old is cold */
 static uint32_t target_check; /* tick of the next look at the footprint */
-static bool above_target;
+static uint64_t above_target; /* bytes to be taken out until then */
+
+/* Chunks in use that have records; there may be some beyond, for memory to come (pressure.c). */
+static size_t known(void)
+{
+    return za_min(za_pg.records_ready, za_pg_nchunks());
+}
 
 static uint32_t cold_ticks(void)
 {
-    uint64_t ms = __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED);
-    uint64_t ticks = ms * ZA_NS_PER_MS / ZA_TICK_NS;
-    if (above_target)
-        ticks /= TARGET_HASTE;
-    return (uint32_t)za_max(ticks, 1);
+    return (uint32_t)za_max(age.ms * ZA_NS_PER_MS / ZA_TICK_NS, 1);
+}
+
+/* What is due within so many ticks is due now. */
+static uint32_t early(void)
+{
+    uint32_t cold = cold_ticks();
+    return za_room_strain() == ZA_STRAIN_NONE ? 0 : cold - cold / HASTE;
 }
 
 static uint32_t dense_ticks(void)
@@ -120,6 +143,7 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
         u->backoff = BACKOFF_RAW;
     if (u->raw != raw)
         u->raw_due = later(tick, BACKOFF_RAW);
+    u->stored = tick;
     rest(unit, u, tick);
     if (warm || !za_conf.dense_ms || !any_stored(unit))
         return;
@@ -129,6 +153,10 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 
 static void densify(size_t unit, struct za_unit *u, uint32_t tick)
 {
+    if (za_room_scarce()) {
+        u->due = tick + SOON_TICKS;
+        return;
+    }
     switch (za_dense_unit(unit)) {
     case ZA_DENSE_DONE: rest(unit, u, tick); break;
     case ZA_DENSE_LATER: u->due = tick + SOON_TICKS; break;
@@ -149,6 +177,18 @@ static void step(size_t unit, struct za_unit *u, uint32_t tick)
         probe(unit, u, tick);
 }
 
+/* A unit that was stored is wanted again. */
+static void returned(struct za_unit *u, uint32_t tick)
+{
+    if (tick - u->stored < SOON_AGES * cold_ticks()) {
+        u->returns = more(u->returns, BACKOFF_WARM_MAX);
+        za_stat_add(ZA_STAT_PG_REFAULTS, 1);
+    } else {
+        u->returns = 0;
+    }
+    u->backoff = (uint8_t)za_max(more(u->backoff, 1), u->returns);
+}
+
 /* Pages came back in a unit at rest: it will be worth another look, later if that happens often. */
 static void stir(struct za_unit *u, uint32_t tick)
 {
@@ -158,24 +198,28 @@ static void stir(struct za_unit *u, uint32_t tick)
     bool settled = u->phase == ZA_UNIT_PACKED || u->due == ZA_TICK_NEVER || u->raw;
     u->phase = ZA_UNIT_RESTING;
     if (settled)
-        u->backoff = more(u->backoff, BACKOFF_WARM_MAX);
+        returned(u, tick);
     uint32_t due = later(tick, u->backoff);
     if (due < u->due)
         u->due = due;
 }
 
+/* Where memory is short, time is not saved. */
 static bool budget_left(void)
 {
     uint64_t percent = __atomic_load_n(&za_conf.cpu_limit, __ATOMIC_RELAXED);
+    if (za_room_strain() != ZA_STRAIN_NONE)
+        percent = 100;
     return za_without(P5_BUDGET) ||
            za_budget_look(&za_pg.budget, za_os->now(), za_os->thread_cpu(), percent);
 }
 
-static enum za_plan_end walk_chunk(size_t c, uint32_t tick)
+/* What is due by `due` is due now, but packing densely can wait. */
+static enum za_plan_end walk_chunk(size_t c, uint32_t tick, uint32_t due)
 {
     struct za_chunk *chunk = &za_pg.chunks[c];
     bool stirred = __atomic_exchange_n(&chunk->stirred, 0, __ATOMIC_ACQ_REL);
-    if (!stirred && chunk->due > tick)
+    if (!stirred && chunk->due > due)
         return ZA_PLAN_DONE;
     uint32_t least = ZA_TICK_NEVER;
     enum za_plan_end end = ZA_PLAN_DONE;
@@ -184,7 +228,7 @@ static enum za_plan_end walk_chunk(size_t c, uint32_t tick)
         struct za_unit *u = &za_pg.units[unit];
         if (stirred)
             stir(u, tick);
-        if (end == ZA_PLAN_DONE && u->due <= tick) {
+        if (end == ZA_PLAN_DONE && u->due <= (u->phase == ZA_UNIT_PACKED ? tick : due)) {
             step(unit, u, tick);
             if (!budget_left())
                 end = ZA_PLAN_THROTTLED;
@@ -198,20 +242,165 @@ static enum za_plan_end walk_chunk(size_t c, uint32_t tick)
     return end;
 }
 
+/* ---- pressed ----------------------------------------------------------------------------------
+ */
+
+/* May be pressed: at rest, or in limbo already; not what is stored, and not what does not compress. */
+static bool pressable(const struct za_unit *u)
+{
+    return u->phase != ZA_UNIT_PACKED && u->due != ZA_TICK_NEVER && u->due != 0 &&
+           u->backoff != BACKOFF_RAW;
+}
+
+/* Before units are compared: what F has noticed, and what is new. */
+static void stir_all(uint32_t tick)
+{
+    for (size_t c = 0; c < known(); c++) {
+        struct za_chunk *chunk = &za_pg.chunks[c];
+        if (!__atomic_exchange_n(&chunk->stirred, 0, __ATOMIC_ACQ_REL) && chunk->due)
+            continue;
+        for (size_t u = c * ZA_UNITS_PER_CHUNK; u < (c + 1) * ZA_UNITS_PER_CHUNK; u++) {
+            stir(&za_pg.units[u], tick);
+            if (za_pg.units[u].due == 0)
+                za_pg.units[u].due = later(tick, 0);
+        }
+        chunk->due = 1; /* I1 */
+    }
+}
+
+/* A unit was looked at outside a walk (I1). */
+static void note_due(size_t unit)
+{
+    struct za_chunk *c = &za_pg.chunks[unit / ZA_UNITS_PER_CHUNK];
+    if (c->due > za_pg.units[unit].due)
+        c->due = za_pg.units[unit].due;
+}
+
+/* The due before which `n` units are. */
+static uint32_t horizon(size_t n)
+{
+    struct za_select s;
+    za_select_start(&s, n);
+    do {
+        for (size_t u = 0; u < known() * ZA_UNITS_PER_CHUNK; u++)
+            if (pressable(&za_pg.units[u]))
+                za_select_add(&s, za_pg.units[u].due);
+    } while (za_select_next(&s));
+    return s.key;
+}
+
+static uint64_t taken_out(void)
+{
+    return za_stat_get(ZA_STAT_PG_PACKED) + za_stat_get(ZA_STAT_PG_ZERO) +
+           za_stat_get(ZA_STAT_PG_DEAD);
+}
+
+/*
+ * Takes out what is due first, `bytes` of it or a little more. All of it goes to limbo before any
+ * is packed: who uses some has a moment to come for it. Returns pages, and how many units were looked at.
+ */
+static size_t press(size_t bytes, uint32_t tick, size_t *tried)
+{
+    uint64_t before = taken_out();
+    size_t n = bytes / ZA_UNIT_SIZE + 1, units = known() * ZA_UNITS_PER_CHUNK;
+    stir_all(tick);
+    uint32_t last = horizon(n);
+    static size_t chosen[PRESS_MOST];
+    size_t got = 0;
+    for (size_t i = 0; i < units && got < za_min(n, PRESS_MOST); i++) {
+        struct za_unit *u = &za_pg.units[i];
+        if (!pressable(u) || u->due > last)
+            continue;
+        ++*tried;
+        za_still_look();
+        if (u->phase != ZA_UNIT_PROBED)
+            probe(i, u, tick);
+        if (u->phase == ZA_UNIT_PROBED)
+            chosen[got++] = i;
+        note_due(i);
+    }
+    for (size_t i = 0; i < got; i++) {
+        za_still_look();
+        if (za_pg.units[chosen[i]].phase == ZA_UNIT_PROBED && za_pg.mover->may())
+            pack(chosen[i], &za_pg.units[chosen[i]], tick);
+        note_due(chosen[i]);
+    }
+    return (size_t)(taken_out() - before);
+}
+
+static size_t press_bytes(uint64_t need)
+{
+    return za_min(need, za_max(PRESS_BYTES, (za_pg.top - za_pg.base) / PRESS_SHARE));
+}
+
+/* For the target: how much too much it is. */
 static void look_at_target(uint32_t tick)
 {
     uint64_t target = __atomic_load_n(&za_conf.target, __ATOMIC_RELAXED);
-    bool was = above_target;
-    above_target = false;
-    if (!target || tick < target_check) {
-        above_target = target && was;
+    if (!target)
+        above_target = 0;
+    if (!target || tick < target_check)
         return;
-    }
-    target_check = tick + TARGET_CHECK_TICKS;
     za_footprint();
-    above_target = za_stat_get(ZA_STAT_FOOT_TOTAL) > target;
-    if (above_target && !was)
-        za_plan_rested(0, za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift));
+    uint64_t total = za_stat_get(ZA_STAT_FOOT_TOTAL);
+    above_target = total > target ? total - target : 0;
+    target_check = tick + (above_target ? ABOVE_CHECK_TICKS : TARGET_CHECK_TICKS);
+}
+
+/* Within the budget; true: more is to be done at once. */
+static bool press_to_target(uint32_t tick)
+{
+    look_at_target(tick);
+    if (!above_target)
+        return false;
+    size_t tried = 0, pages = press(press_bytes(above_target), tick, &tried);
+    uint64_t bytes = (uint64_t)pages << za_pg.page_shift;
+    if (!pages)
+        target_check = tick + TARGET_CHECK_TICKS; /* there is nothing more to take */
+    else if (bytes >= above_target)
+        target_check = tick; /* what it came to is known when it is counted */
+    above_target = pages && bytes < above_target ? above_target - bytes : 0;
+    return above_target != 0;
+}
+
+/*
+ * One batch for want of room in the control group, whatever it costs; true: more is wanted at once.
+ */
+bool za_plan_press(uint64_t now)
+{
+    static size_t fruitless; /* units looked at since there was a page in one */
+    uint64_t need = za_room_need(now);
+    if (!need || !za_pg.mover->may())
+        return false;
+    (void)za_place_records(za_pg_nchunks());
+    size_t tried = 0, pages = press(press_bytes(need), za_pg_tick(now), &tried);
+    fruitless = pages || !tried ? 0 : fruitless + tried;
+    bool all = !pages && (!tried || fruitless > known() * ZA_UNITS_PER_CHUNK);
+    za_room_pressed(za_os->now(), pages, all);
+    return !all;
+}
+
+/* ---- turns ------------------------------------------------------------------------------------
+ */
+
+static struct za_age_seen seen_now(void)
+{
+    return (struct za_age_seen){.configured_ms =
+                                    __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED),
+                                .refaults = za_stat_get(ZA_STAT_PG_RESTORED),
+                                .packed = za_stat_get(ZA_STAT_PG_PACKED),
+                                .pages = (za_pg.top - za_pg.base) >> za_pg.page_shift,
+                                .forced = above_target || za_room_strain() != ZA_STRAIN_NONE};
+}
+
+static void look_at_age(uint64_t now)
+{
+    const struct za_age_seen seen = seen_now();
+    enum za_age_step step = za_age_look(&age, now, &seen);
+    if (step == ZA_AGE_SAME)
+        return;
+    za_stat_set(ZA_STAT_PG_COLD_MS, age.ms);
+    za_stat_add(ZA_STAT_PG_THRASH, step == ZA_AGE_THRASH);
 }
 
 /* Does what is due; *next: the tick at which something is due again. */
@@ -223,11 +412,14 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next)
         return ZA_PLAN_THROTTLED;
     }
     (void)za_place_records(za_pg_nchunks());
-    look_at_target(tick);
-    size_t n = za_pg.records_ready;
+    look_at_age(now);
+    if (press_to_target(tick))
+        return ZA_PLAN_CALLED;
+    size_t n = known();
+    uint32_t reach = early();
     for (size_t i = 0; i < n; i++) {
         size_t c = (cursor + i) % n;
-        enum za_plan_end end = walk_chunk(c, tick);
+        enum za_plan_end end = walk_chunk(c, tick, tick + reach);
         if (end != ZA_PLAN_DONE) {
             cursor = c;
             za_stat_add(ZA_STAT_PG_THROTTLED, end == ZA_PLAN_THROTTLED);
@@ -236,7 +428,17 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next)
         if (za_pg.chunks[c].due < *next)
             *next = za_pg.chunks[c].due;
     }
+    if (reach && *next != ZA_TICK_NEVER)
+        *next = (uint32_t)za_max(*next - za_min(reach, *next), tick + HASTY_TICKS);
     return ZA_PLAN_DONE;
+}
+
+/* In the middle of long work: who forks, and who waits for the room that was made. */
+static void look_around(size_t unit)
+{
+    za_still_look();
+    if (unit % ROOM_UNITS == 0)
+        (void)za_room_look(za_os->now());
 }
 
 /* Everything evictable, now, whatever its age; with `polite`, until a request comes. */
@@ -246,14 +448,16 @@ void za_plan_everything(bool polite)
     (void)za_place_records(za_pg_nchunks());
     if (!za_pg_active())
         return;
-    if (!polite)
+    if (!polite) {
+        const struct za_age_seen seen = seen_now();
+        za_age_skip(&age, &seen, za_os->now());
         za_pg.held_until = 0;
-    if (!polite)
         za_fault_quiesce(); /* a message F has in hand may be old, and would bring its page back */
-    size_t units = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
+    }
+    size_t units = known() * ZA_UNITS_PER_CHUNK;
     for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
         struct za_unit *u = &za_pg.units[unit];
-        za_still_look();
+        look_around(unit);
         if (!za_pg.mover->may())
             continue;
         u->raw = 0;
@@ -271,7 +475,7 @@ void za_plan_dense(bool polite)
     while (again) {
         again = false;
         for (size_t unit = 0; unit < units && !(polite && za_mail_waiting()); unit++) {
-            za_still_look();
+            look_around(unit);
             if (za_pg_registered(unit * za_pg.unit_pages) && za_dense_unit(unit) == ZA_DENSE_LATER)
                 again = !polite;
         }

@@ -6,6 +6,7 @@
 #ifndef ZA_PAGER_PRIVATE_H
 #define ZA_PAGER_PRIVATE_H
 
+#include "pager/policy.h"
 #include "pager/state.h"
 
 /* place.c: records and registration */
@@ -46,6 +47,7 @@ int za_keep_end(void);
 /* plan.c: when which unit is looked at */
 enum za_plan_end { ZA_PLAN_DONE, ZA_PLAN_THROTTLED, ZA_PLAN_CALLED };
 enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next);
+bool za_plan_press(uint64_t now); /* true: more is wanted at once */
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);
@@ -80,6 +82,30 @@ bool za_heir_unborn(void); /* the forking thread */
 bool za_heir_serve(void);
 void za_heir_forget(void);
 
+/* pressure.c: the control group's limit */
+void za_room_born(void); /* W */
+uint64_t za_room_look(uint64_t now);
+enum za_strain za_room_strain(void);
+bool za_room_limited(void);
+bool za_room_scarce(void);
+uint64_t za_room_need(uint64_t now);
+void za_room_pressed(uint64_t now, size_t pages, bool all_tried);
+void za_room_hurry(bool on);
+void za_room_suspend(void);
+void za_room_resume(void);
+void za_room_grown(uintptr_t top); /* the program's threads */
+bool za_room_short(void);          /* F */
+uint64_t za_room_patience(void);
+void za_room_spend(size_t pages);
+void za_room_forget(void); /* in a child */
+
+/* wait.c: F's faults that wait for room */
+bool za_wait_any(void);
+bool za_wait_full(void);
+void za_wait_add(size_t page, bool write);
+bool za_wait_next(size_t *page, bool *write);
+void za_wait_forget(void);
+
 /* worker.c */
 void za_worker_start(void);
 void za_worker_main(void *arg);
@@ -107,8 +133,9 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
 int za_mail_park_newborn(void);        /* after a park without a worker, if there is one now */
 bool za_mail_waiting(void);            /* W: somebody wants something */
-void za_mail_release(void);            /* W may go on: the fork is over */
-bool za_mail_hold(void);               /* keep requests out for a moment, if nobody has one */
+bool za_mail_parked(void);
+void za_mail_release(void); /* W may go on: the fork is over */
+bool za_mail_hold(void);    /* keep requests out for a moment, if nobody has one */
 void za_mail_let_go(void);
 void za_mail_unpark(void);
 void za_mail_child(void);

@@ -96,6 +96,24 @@ void za_renew_read(struct za_identity *out)
 
 /* ---- F ----------------------------------------------------------------------------------------*/
 
+/* Files of the control group, or a word in place of each that there is not. */
+static void send_group(int sock)
+{
+    int fds[ZA_GROUP_FILES];
+    za_os->group_kept(fds);
+    for (unsigned i = 0; i < ZA_GROUP_FILES; i++)
+        if (fds[i] < 0 || za_os->send_file(sock, fds[i]) < 0)
+            (void)za_os->say(sock);
+}
+
+static void receive_group(int sock)
+{
+    int fds[ZA_GROUP_FILES];
+    for (unsigned i = 0; i < ZA_GROUP_FILES; i++)
+        fds[i] = za_os->recv_file(sock);
+    za_os->group_keep(fds);
+}
+
 /* True: F has nothing left to serve with, and ends. */
 bool za_renew_leave(void)
 {
@@ -107,6 +125,8 @@ bool za_renew_leave(void)
     int pagemap = za_os->pagemap_kept();
     if (sent && (pagemap < 0 || za_os->send_file(sock, pagemap) < 0))
         (void)za_os->say(sock);
+    if (sent)
+        send_group(sock);
     __atomic_store_n(&offer_over, sent ? 1 : 2, __ATOMIC_RELEASE);
     za_os->wake(&offer_over);
     return sent;
@@ -155,6 +175,7 @@ static void newcomer_main(void *socket)
     if (fd < 0)
         return;
     za_os->pagemap_keep(za_os->recv_file(sock));
+    receive_group(sock);
     (void)za_os->close(sock);
     za_pg.uffd = fd;
     za_renew_born();

@@ -33,6 +33,9 @@ struct za_unit {
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
     uint16_t raw;     /* [w] bit i: page i did not compress, and stays until raw_due */
     uint32_t raw_due; /* [w] tick */
+    uint32_t stored;  /* [w] tick at which it was packed last */
+    uint8_t returns;  /* [w] times on end that it was wanted soon after it was stored */
+    uint8_t spare[3];
 };
 
 enum za_phase {

@@ -66,7 +66,9 @@ void za_still_enter(void)
         if (n == 0)
             break;
         za_still_leave();
+        za_room_suspend();
         (void)za_os->wait(&held, n, ZA_NEVER);
+        za_room_resume();
     }
     catch_up();
 }

@@ -26,7 +26,11 @@
 #define TORTURE_DENSE 8u           /* turns of torture to each that packs densely */
 #define COMPACT_BYTES (2 * ZA_MIB) /* a millisecond of copying */
 
+#define HASTY_DECAY_NS (100 * ZA_NS_PER_MS)
+
 static uint64_t decay_due;
+static uint64_t hasty_decay; /* not before this again out of turn */
+static bool pressed;         /* more room is to be made at once */
 
 static const char *open_backend(void)
 {
@@ -93,6 +97,7 @@ static void choose_backend(void)
     const char *why = "no descriptor table of its own for the worker (close_range refused)";
     if (za_os->private_files() == 0) {
         za_os->pagemap_keep(-1);
+        za_room_born();
         why = open_backend();
     }
     if (!why && !open_store())
@@ -116,11 +121,23 @@ static void begin_life(void)
 {
     za_renew_born();
     __atomic_store_n(&za_pg.worker_tid, za_os->tid(), __ATOMIC_RELEASE);
-    za_os->be_modest();
     if (!za_pg.epoch)
         za_pg.epoch = za_os->now();
     za_budget_start(&za_pg.budget, za_os->now(), za_os->thread_cpu());
     decay_due = 0;
+}
+
+/*
+ * Where the control group has a limit the program may have to wait for this thread, which then
+ * must not be the one that everybody else goes before.
+ */
+static void set_priority(void)
+{
+    (void)za_room_look(za_os->now());
+    if (za_room_limited())
+        za_os->be_fair();
+    else
+        za_os->be_modest();
 }
 
 static uint64_t until(uint64_t due, uint64_t now)
@@ -128,11 +145,19 @@ static uint64_t until(uint64_t due, uint64_t now)
     return due > now ? due - now : 0;
 }
 
+/*
+ * To the owner's decay, which takes alloc's locks, W is at rest. When memory is short everything
+ * freed is old enough.
+ */
 static uint64_t give_back(uint64_t now)
 {
-    if (now >= decay_due) {
+    bool haste = za_room_strain() != ZA_STRAIN_NONE && now >= hasty_decay;
+    if (now >= decay_due || haste) {
         za_still_leave();
-        decay_due = za_pg.owner->decay(now);
+        za_room_hurry(true);
+        hasty_decay = now + HASTY_DECAY_NS;
+        decay_due = za_pg.owner->decay(haste ? now + za_conf.dirty_decay_ms * ZA_NS_PER_MS : now);
+        za_room_hurry(false);
         za_still_enter();
     }
     return until(decay_due, now);
@@ -146,7 +171,7 @@ static bool tidy_store(void)
 {
     za_store_reclaim(za_pg.store);
     za_dense_sweep();
-    bool more = za_dense_turn();
+    bool more = !za_room_scarce() && za_dense_turn();
     return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
 }
 
@@ -177,6 +202,7 @@ static void put_right(void)
 static uint64_t turn(uint64_t now)
 {
     uint64_t sleep = za_min(SLEEP_MAX_NS, give_back(now));
+    pressed = false;
     za_stat_add(ZA_STAT_PG_TURNS, 1);
     if (!za_pg_active())
         return sleep;
@@ -188,8 +214,12 @@ static uint64_t turn(uint64_t now)
         return SLEEP_MIN_NS;
     }
     bool untidy = tidy_store();
+    sleep = za_min(sleep, za_room_look(now));
     if (za_door_held() && !untidy)
         return sleep; /* nothing may be taken out: there is nothing to plan */
+    pressed = za_plan_press(now);
+    if (pressed)
+        return 0;
     uint32_t next = ZA_TICK_NEVER;
     enum za_plan_end end = za_plan_turn(now, &next);
     if (untidy)
@@ -205,6 +235,8 @@ static void live(void)
         za_door_serve();
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
+        if (pressed)
+            continue;
         za_still_leave();
         za_mail_sleep(za_without(D16_SLEEP) ? SLEEP_MIN_NS : za_max(sleep, SLEEP_MIN_NS));
         za_still_enter();
@@ -221,6 +253,9 @@ void za_worker_main(void *first)
     za_still_enter();
     if (first)
         choose_backend();
+    else
+        za_room_born();
+    set_priority();
     live();
 }
 

@@ -26,6 +26,7 @@
     X(held, int, (void), ()) \
     X(pagemap, int, (const void *p, size_t n, uint64_t *words), (p, n, words)) \
     X(present, int, (const void *p, size_t n, unsigned char *vec), (p, n, vec)) \
+    X(room, int, (struct za_room * out), (out)) \
     X(resident, int, (const void *p, size_t len, uint64_t *bytes), (p, len, bytes)) \
     X(wait, int, (uint32_t * word, uint32_t seen, uint64_t ns), (word, seen, ns)) \
     X(thread_start, int, (void (*fn)(void *), void *arg, const char *name, bool share), \
