@@ -248,8 +248,8 @@ static enum za_plan_end walk_chunk(size_t c, uint32_t tick, uint32_t due)
 /* May be pressed: at rest, or in limbo already; not what is stored, and not what does not compress. */
 static bool pressable(const struct za_unit *u)
 {
-    return u->phase != ZA_UNIT_PACKED && u->due != ZA_TICK_NEVER && u->due != 0 &&
-           u->backoff != BACKOFF_RAW;
+    bool settled = u->due == ZA_TICK_NEVER || (u->raw && u->due == u->raw_due);
+    return u->phase != ZA_UNIT_PACKED && !settled && u->due != 0 && u->backoff != BACKOFF_RAW;
 }
 
 /* Before units are compared: what F has noticed, and what is new. */
