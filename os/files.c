@@ -79,11 +79,15 @@ int za_linux_keep_only(int fd)
 
 int za_linux_socketpair(int fds[2])
 {
+    if (za_linux_is_dead(ZA_DEAD_HAND_OVER))
+        return -EPERM;
     return (int)za_sys4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds);
 }
 
 int za_linux_fetch_file(int fd)
 {
+    if (za_linux_is_dead(ZA_DEAD_FETCH))
+        return -EPERM;
     long pidfd = za_sys2(SYS_pidfd_open, za_sys0(SYS_getpid), 0);
     if (pidfd < 0)
         return (int)pidfd;
