@@ -3,8 +3,8 @@
 # zalloc -- builds build/libzalloc.so, build/libzalloc.a and build/zalloc; nothing outside build/.
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
-# Targets: all test test-fast test-world asan ubsan tsan tidy format format-check layers symbols
-#          bench-codec bench-alloc bench-density musl aarch64 demo deps install uninstall clean.
+# Targets: all test test-fast test-world test-machine asan ubsan tsan tidy format format-check layers
+#          symbols bench-codec bench-alloc bench-density musl aarch64 demo deps install uninstall clean.
 # Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
 #          SYSROOT for foreign systems.
 
@@ -260,6 +260,11 @@ test-world:
 	scripts/install-deps build test world
 	$(MAKE) all
 	@BUILD='$(BUILD)' tests/world/run $(WORLD)
+
+# Strict overcommit and KSM: changes settings of this machine for seconds; root.
+.PHONY: test-machine
+test-machine: all
+	@BUILD='$(BUILD)' tests/machine/run
 
 # --- style ---------------------------------------------------------------------------------------
 

@@ -86,6 +86,8 @@
     X(PG_OVERDUE, "pager.overdue", COUNTER, "", "of these, answered although there was no room") \
     X(PG_RECONCILED, "pager.reconciled", COUNTER, "pages", \
       "records set right after faults served during a fork") \
+    X(FILTER_DEATHS, "threads.filter_deaths", COUNTER, "", \
+      "calls that a seccomp filter kills for, found out by a child: not made") \
     X(FORKS, "fork.prepared", COUNTER, "", "forks through our handlers") \
     X(FORKS_HANDED, "fork.handed_over", COUNTER, "", "children that took over their userfaultfd") \
     X(FORKS_REOPENED, "fork.reopened", COUNTER, "", \

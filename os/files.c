@@ -82,6 +82,8 @@ int za_linux_keep_only(int fd)
 
 int za_linux_socketpair(int fds[2])
 {
+    if (za_linux_is_dead(ZA_DEAD_HAND_OVER))
+        return -EPERM;
     return (int)za_sys4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds);
 }
 
@@ -89,6 +91,8 @@ int za_linux_socketpair(int fds[2])
 uint64_t za_linux_socket_number(int fd)
 {
     struct stat s = {0};
+    if (za_linux_is_dead(ZA_DEAD_FETCH))
+        return 0;
     return za_sys2(SYS_fstat, fd, &s) == 0 && S_ISSOCK(s.st_mode) ? s.st_ino : 0;
 }
 
@@ -103,6 +107,8 @@ static long open_thread(int tid)
 
 int za_linux_fetch_file(int tid, int fd, uint64_t number)
 {
+    if (za_linux_is_dead(ZA_DEAD_FETCH))
+        return -EPERM;
     long pidfd = open_thread(tid);
     if (pidfd < 0)
         return (int)pidfd;

@@ -138,6 +138,8 @@ static int direct(void)
 
 int za_linux_held(void)
 {
+    if (za_linux_is_dead(ZA_DEAD_CARRY))
+        return -EPERM;
     int r = pinned();
     return r == 0 ? direct() : r;
 }

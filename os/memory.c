@@ -8,6 +8,7 @@
  * page of a terabyte of them.
  * Locks: none.  May sleep: mmap_lock.  May fault: no.  Allocates: nothing but what is asked for.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -111,6 +112,8 @@ static int open_pagemap(void)
 
 void za_linux_pagemap_keep(int fd)
 {
+    if (za_linux_is_dead(ZA_DEAD_PAGEMAP))
+        return;
     pagemap_fd = za_without(D14_PAGEMAP) ? -1 : fd >= 0 ? fd : open_pagemap();
 }
 
@@ -121,6 +124,8 @@ int za_linux_pagemap_kept(void)
 
 int za_linux_pagemap(const void *p, size_t npages, uint64_t *words)
 {
+    if (za_linux_is_dead(ZA_DEAD_PAGEMAP))
+        return -EPERM;
     bool kept = pagemap_fd >= 0 && za_linux_on_own_thread();
     int fd = kept ? pagemap_fd : open_pagemap();
     if (fd < 0)
@@ -133,6 +138,8 @@ int za_linux_pagemap(const void *p, size_t npages, uint64_t *words)
 
 int za_linux_present(const void *p, size_t npages, unsigned char *vec)
 {
+    if (za_linux_is_dead(ZA_DEAD_PRESENT))
+        return -EPERM;
     return (int)za_sys3(SYS_mincore, p, npages * za_os->page_size, vec);
 }
 

@@ -47,6 +47,7 @@ static struct za_os linux_table = {
     .thread_cpu = za_linux_thread_cpu,
     .wait = za_linux_wait,
     .wake = za_linux_wake,
+    .rehearse = za_linux_rehearse,
     .thread_start = za_linux_thread_start,
     .private_files = za_linux_private_files,
     .be_urgent = za_linux_be_urgent,

@@ -115,6 +115,11 @@ struct za_os {
     int (*wait)(uint32_t *word, uint32_t seen, uint64_t timeout_ns);
     void (*wake)(uint32_t *word);
 
+    /*
+     * Before the first thread of ours: what would a seccomp filter kill it for?  What it can do
+     * without fails with -EPERM from then on.  -EPERM: anything else, and why (a literal).
+     */
+    int (*rehearse)(const char **why);
     /* Threads of ours: all signals blocked, unknown to libc.  fn never returns to libc. */
     int (*thread_start)(void (*fn)(void *), void *arg, const char *name, bool share_files);
     /* calling thread: an empty descriptor table of its own, 0-2 occupied */

@@ -63,6 +63,27 @@ void za_linux_identity(struct za_identity *out);
 int za_linux_pid(void);
 int za_linux_tid(void);
 
+/* Calls that a seccomp filter answers with death: not made, as if they had been refused. */
+enum za_dead {
+    ZA_DEAD_DUMPABLE = 1,
+    ZA_DEAD_CARRY = 2, /* any of mremap's back-end */
+    ZA_DEAD_PRESENT = 4,
+    ZA_DEAD_PAGEMAP = 8,
+    ZA_DEAD_SYNC = 16,
+    ZA_DEAD_PRIORITY = 32,
+    ZA_DEAD_FETCH = 64,
+    ZA_DEAD_HAND_OVER = 128,
+    ZA_DEAD_PRIVILEGES = 256
+};
+extern unsigned za_linux_dead; /* written before our threads start */
+
+ZA_INLINE bool za_linux_is_dead(enum za_dead what)
+{
+    return (za_linux_dead & what) != 0;
+}
+
+int za_linux_rehearse(const char **why);
+
 int za_linux_uffd_open(struct za_uffd_caps *caps);
 int za_linux_uffd_register(int fd, void *p, size_t len);
 int za_linux_uffd_unregister(int fd, void *p, size_t len);

@@ -224,11 +224,15 @@ int za_linux_thread_start(void (*fn)(void *), void *arg, const char *name, bool 
 
 void za_linux_be_urgent(void)
 {
+    if (za_linux_is_dead(ZA_DEAD_PRIORITY))
+        return;
     (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, -20);
 }
 
 void za_linux_be_modest(void)
 {
+    if (za_linux_is_dead(ZA_DEAD_PRIORITY))
+        return;
     (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, 10);
 }
 
@@ -243,7 +247,7 @@ void za_linux_be_fair(void)
 /* Fewer capabilities than before: unlike a change of identity this leaves the process dumpable. */
 void za_linux_drop_privileges(void)
 {
-    if (za_without(D14_POWERLESS))
+    if (za_without(D14_POWERLESS) || za_linux_is_dead(ZA_DEAD_PRIVILEGES))
         return;
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
@@ -262,6 +266,8 @@ void za_linux_relax(void)
 
 int za_linux_sync_threads(void)
 {
+    if (za_linux_is_dead(ZA_DEAD_SYNC))
+        return -EPERM;
     long r = za_sys3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
     if (r != -EPERM)
         return (int)r;

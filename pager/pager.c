@@ -71,8 +71,13 @@ static void no_life(const char *why)
 
 static void start_held(void)
 {
+    const char *why = NULL;
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_IDLE)
         return;
+    if (za_os->rehearse(&why) < 0) {
+        no_life(why ? why : "it could not be found out what a seccomp filter kills for");
+        return;
+    }
     if (!mark_ours()) {
         no_life("children made without fork handlers could not be told from their parent");
         return;
@@ -87,7 +92,7 @@ static void start_held(void)
 }
 
 /*
- * Never waits: while another thread has a request or forks, the start is left to the next occasion.
+ * Waits for no thread: while another has a request or forks, the start is left to the next occasion.
  * (A fork must not meet a worker that is being born: its child would have half of it.)
  */
 bool za_pager_start(void)

@@ -29,6 +29,7 @@
     X(room, int, (struct za_room * out), (out)) \
     X(resident, int, (const void *p, size_t len, uint64_t *bytes), (p, len, bytes)) \
     X(wait, int, (uint32_t * word, uint32_t seen, uint64_t ns), (word, seen, ns)) \
+    X(rehearse, int, (const char **why), (why)) \
     X(thread_start, int, (void (*fn)(void *), void *arg, const char *name, bool share), \
       (fn, arg, name, share)) \
     X(private_files, int, (void), ()) \

@@ -3,11 +3,12 @@
  * filters -- system calls that the program forbids (seccomp): one at a time, before our threads
  * start and after, to the calling thread or to all, with an error or with death.
  *
- * usage: filters stored|limbo [MODE NUMBER]: all of them, each in a process started anew.
+ * usage: filters stored|limbo [MODE NUMBER]: all of them (with a point's name in ONLY: that one), each
+ * in a process started anew.
  *
- * What is forbidden to all threads is forbidden to ours; then memory must not be lost either.
- * Without futex libc itself gives up; and what kills before our threads start kills the process,
- * which is a limit (doc/reliability/limits.md).
+ * What is forbidden to all threads is forbidden to ours; then memory must not be lost either. What
+ * would kill our threads is found out before they start: there is a pager exactly if it can do
+ * without. Without futex libc itself gives up.
  */
 #include "hostile.h"
 
@@ -114,63 +115,92 @@ static bool works_everywhere(unsigned nr)
 /* ---- the modes ----------------------------------------------------------------------------------
  */
 
-enum mode { ERROR_BEFORE, ERROR_AFTER, ERROR_FOR_ALL, DEATH_FOR_ALL, NMODES };
+enum mode {
+    ERROR_BEFORE,
+    ERROR_AFTER,
+    ERROR_FOR_ALL,
+    DEATH_FOR_ALL,
+    DEATH_BEFORE,
+    THREAD_DEATH_BEFORE,
+    SIGNAL_BEFORE,
+    NMODES
+};
 
-static const char *const mode_names[NMODES] = {"EPERM before", "EPERM after",
+static const char *const mode_names[NMODES] = {"EPERM before",
+                                               "EPERM after",
                                                "EPERM after, for all threads",
-                                               "a thread's death after, for all threads"};
+                                               "a thread's death after, for all threads",
+                                               "a process's death before",
+                                               "a thread's death before",
+                                               "SIGSYS before"};
 
 struct call {
     const char *name;
     unsigned nr;
-    bool libc; /* a process without the library dies of it too, or cannot begin */
+    bool libc;  /* a process without the library dies of it too, or cannot begin */
+    bool spare; /* there is a pager without it, too */
 };
 
 static const struct call calls[] = {
-    {"userfaultfd", SYS_userfaultfd, false},
-    {"ioctl", SYS_ioctl, false},
-    {"close_range", SYS_close_range, false},
-    {"eventfd2", SYS_eventfd2, false},
-    {"membarrier", SYS_membarrier, false},
-    {"mincore", SYS_mincore, false},
-    {"madvise", SYS_madvise, true},
-    {"ppoll", SYS_ppoll, false},
-    {"read", SYS_read, true},
-    {"setpriority", SYS_setpriority, false},
-    {"capset", SYS_capset, false},
-    {"clone", SYS_clone, true},
-    {"pidfd_open", SYS_pidfd_open, false},
-    {"pidfd_getfd", SYS_pidfd_getfd, false},
-    {"socketpair", SYS_socketpair, false},
-    {"sendmsg", SYS_sendmsg, false},
-    {"pread64", SYS_pread64, true},
-    {"mremap", SYS_mremap, true},
-    {"gettid", SYS_gettid, true},
+    {"userfaultfd", SYS_userfaultfd, false, false},
+    {"ioctl", SYS_ioctl, false, false},
+    {"close_range", SYS_close_range, false, false},
+    {"eventfd2", SYS_eventfd2, false, false},
+    {"membarrier", SYS_membarrier, false, true},
+    {"mincore", SYS_mincore, false, true},
+    {"madvise", SYS_madvise, true, false},
+    {"ppoll", SYS_ppoll, false, false},
+    {"read", SYS_read, true, false},
+    {"setpriority", SYS_setpriority, false, true},
+    {"capset", SYS_capset, false, true},
+    {"clone", SYS_clone, true, false},
+    {"pidfd_open", SYS_pidfd_open, false, true},
+    {"pidfd_getfd", SYS_pidfd_getfd, false, true},
+    {"socketpair", SYS_socketpair, false, true},
+    {"sendmsg", SYS_sendmsg, false, true},
+    {"pread64", SYS_pread64, true, false},
+    {"mremap", SYS_mremap, true, false},
+    {"gettid", SYS_gettid, true, false},
+    {"prctl", SYS_prctl, false, false},
+    {"getgroups", SYS_getgroups, false, false},
+    {"unshare", SYS_unshare, false, true},
+    {"uname", SYS_uname, false, false},
 };
 
 #define NCALLS (sizeof(calls) / sizeof(*calls))
 
 static unsigned verdict_of(enum mode m)
 {
-    return m == DEATH_FOR_ALL ? SECCOMP_RET_KILL_THREAD : SECCOMP_RET_ERRNO | EPERM;
+    switch (m) {
+    case DEATH_FOR_ALL:
+    case THREAD_DEATH_BEFORE: return SECCOMP_RET_KILL_THREAD;
+    case DEATH_BEFORE: return SECCOMP_RET_KILL_PROCESS;
+    case SIGNAL_BEFORE: return SECCOMP_RET_TRAP;
+    default: return SECCOMP_RET_ERRNO | EPERM;
+    }
+}
+
+static bool is_before(enum mode m)
+{
+    return m == ERROR_BEFORE || m >= DEATH_BEFORE;
 }
 
 static bool before(enum mode m, unsigned nr)
 {
-    return m != ERROR_BEFORE || forbid(nr, verdict_of(m), 0);
+    return !is_before(m) || forbid(nr, verdict_of(m), 0);
 }
 
 static bool after(enum mode m, unsigned nr)
 {
-    unsigned flags = m >= ERROR_FOR_ALL ? SECCOMP_FILTER_FLAG_TSYNC : 0;
-    return m == ERROR_BEFORE || forbid(nr, verdict_of(m), flags);
+    bool all = m == ERROR_FOR_ALL || m == DEATH_FOR_ALL;
+    return is_before(m) || forbid(nr, verdict_of(m), all ? SECCOMP_FILTER_FLAG_TSYNC : 0);
 }
 
 /* What cannot be asked of a process under this filter, whatever its malloc. */
 static bool senseless(enum mode m, const struct call *c)
 {
-    if (m == DEATH_FOR_ALL)
-        return c->libc;
+    if (m >= DEATH_FOR_ALL)
+        return c->libc || (m == DEATH_FOR_ALL && c->nr == SYS_prctl);
     return m == ERROR_BEFORE && (c->nr == SYS_read || c->nr == SYS_pread64);
 }
 
@@ -183,6 +213,8 @@ static int run(enum mode m, const struct call *c)
     evict();
     if (!after(m, c->nr))
         return 3;
+    if (m >= DEATH_BEFORE && backend_is("none") == c->spare)
+        return 6;
     return works_everywhere(c->nr) ? 0 : 1;
 }
 
@@ -203,6 +235,12 @@ static int begun_anew(enum mode m, unsigned i, char **argv)
     return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
+/* The whole list once is enough; how a thread dies, a few times. */
+static bool left_out(enum mode m, unsigned i)
+{
+    return ((want_limbo || torture()) && i % 6 != 1) || (m > DEATH_BEFORE && i % 4 != 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 3) {
@@ -211,14 +249,15 @@ int main(int argc, char **argv)
     }
     if (!begin(argc, argv))
         return 77;
+    const char *only = getenv("ONLY");
     for (unsigned m = 0; m < NMODES; m++)
         for (unsigned i = 0; i < NCALLS; i++) {
             char name[120];
-            /* The whole list once is enough. */
-            if (senseless((enum mode)m, &calls[i]) || ((want_limbo || torture()) && i % 6 != 1))
+            snprintf(name, sizeof(name), "%s: %s", calls[i].name, mode_names[m]);
+            if (senseless((enum mode)m, &calls[i]) ||
+                (only ? strcmp(only, name) != 0 : left_out((enum mode)m, i)))
                 continue;
             int status = begun_anew((enum mode)m, i, argv);
-            snprintf(name, sizeof(name), "%s: %s", calls[i].name, mode_names[m]);
             point(name, status == 0);
             if (status && getenv("VERBOSE"))
                 fprintf(stderr, "status %x\n", (unsigned)status);

@@ -52,7 +52,8 @@ step_pack() {
     under git repack -q -a -d -f --depth=50 --window=20 --threads=4
     under git fsck --full --strict --no-progress 2>&1 | grep -v dangling || true
     under git count-objects -v | grep -E '^(count|in-pack|packs|garbage):'
-    under git verify-pack -v .git/objects/pack/*.idx | awk 'NF > 4 { print $1, $2 }' |
+    # Its last lines count chains of deltas: how long they get is the threads' luck.
+    under git verify-pack -v .git/objects/pack/*.idx | awk 'length($1) == 40 { print $1, $2 }' |
         sort | digest
     under git gc -q --aggressive --prune=now
     under git multi-pack-index write 2>&1 | grep -i error || true

@@ -14,7 +14,7 @@ import json
 import pathlib
 import sys
 
-CONFS = ["plain", "torture", "cold", "remap", "none"]
+CONFS = ["plain", "torture", "cold", "remap", "remap-cold", "none"]
 PAGE = 4096
 
 
