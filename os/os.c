@@ -73,6 +73,7 @@ static struct za_os linux_table = {
     .identity = za_linux_identity,
     .pid = za_linux_pid,
     .tid = za_linux_tid,
+    .random = za_linux_random,
     .tell = write_error,
 };
 

@@ -55,6 +55,7 @@ int za_linux_keep_only(int fd);
 void za_linux_identity(struct za_identity *out);
 int za_linux_pid(void);
 int za_linux_tid(void);
+int za_linux_random(void *to, size_t len);
 
 int za_linux_uffd_open(struct za_uffd_caps *caps);
 int za_linux_uffd_register(int fd, void *p, size_t len);
