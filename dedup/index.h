@@ -46,8 +46,8 @@
 
 struct za_index_entry {
     uint64_t tag;
-    uint32_t blob; /* 0: the slot is empty */
-    uint32_t page; /* of the blob */
+    uint32_t blob;                /* 0: the slot is empty */
+    uint32_t page : 8, mark : 24; /* of the blob; and the asker's, to know the blob again by */
 };
 
 struct za_index_head { /* of a segment */

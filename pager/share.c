@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * share -- which page of the store holds the same bytes already: digests, comparisons, effort.
+ *
+ * THEORY
+ *
+ * A page about to be packed is scrubbed: its dead bytes are zero, in W's copy.  Its tag is looked
+ * up in the index (dedup/index.h), whose entries are hints: the blob may be dead, its id may be
+ * another's.  So the blob is unpacked and the page compared byte by byte; only then does its record
+ * become STORED in that blob, with a reference of its own.  What the record says is what it always
+ * said, a blob and a page of it; no state and no transition is new (page.h), nor anything that F
+ * does: it never asked who else refers to a blob.
+ *
+ *   reference first   za_store_share, before the record says STORED (page.h I5).  It succeeds for a
+ *                     blob that has references only, and only W ends a blob's life: what F has
+ *                     dropped is settled by W (compress/store.h).  So between the comparison and
+ *                     the reference nothing can change.
+ *   record second     by compare-and-swap from PACKING, in calm, as any commit (pack.c); F was
+ *                     faster: the reference goes back.
+ *   index last        what is forgotten or stale there costs a duplicate, never a byte.
+ *
+ * A blob of four pages lives as long as one of them is referred to; that is so without sharing too.
+ * Dense packing (dense.c) shares with dense blobs only, and renews the entries: pages that share a
+ * fast blob come to share the dense one, whichever of them is packed again first.
+ *
+ * Effort follows yield.  Most heaps hold no duplicates: there one page in sixteen is looked at,
+ * chosen by a few of its bytes, so that of two equal pages both are chosen or none, and the yield
+ * of the sample is the yield of the heap.  When duplicates turn up, every page is looked at again.
+ *
+ * Invariants
+ * I1  A page is shared only after its bytes have been compared with those of the blob, whose
+ *     checksum was right.
+ * I2  scanned = zero + same + duplicate + unique + skipped.
+ * I3  `unpacked` holds the blob `unpacked_id` as long as no store id can have been reused: within
+ *     one cluster.
+ *
+ * Fork: a child's W finds the index, the secret and the store as its parent's were (page.h I8), and
+ * goes on sharing with what was stored before.
+ *
+ * Locks: none (W only).  May sleep: in map.  May fault: no.  Allocates: the index, by os.
+ */
+#include "pager/share.h"
+
+#include <string.h>
+
+#include "base/conf.h"
+#include "dedup/index.h"
+#include "pager/dense.h"
+#include "pager/private.h"
+
+#define WINDOW 8192u      /* pages looked at before the yield is judged */
+#define POOR 128u         /* one duplicate in so many is too few: look at fewer */
+#define RICH 32u          /* so many in a window: look at all */
+#define THIN_STEP 2u      /* a quarter, */
+#define THIN_MOST 4u      /* and a sixteenth of the pages */
+#define SWEEP_LEAST 8192u /* entries below which sweeping is not worth it */
+#define SWEEP_STEP 64u    /* segments a turn: a millisecond or so */
+#define SAME_WORDS 16u
+#define SPREAD 0x9e3779b97f4a7c15u
+
+static struct za_index index_; /* W */
+static struct za_digest digest;
+static bool drawn, refused;
+static unsigned thin;          /* one page in 1 << thin is looked at */
+static unsigned looked, found; /* in this window */
+static bool sweeping;
+static uint32_t same[SAME_WORDS]; /* blobs of the words met last; hints too */
+static char unpacked[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static uint32_t unpacked_id, unpacked_raw; /* I3 */
+
+/* --- effort -------------------------------------------------------------- */
+
+static void judge(void)
+{
+    if (found >= RICH)
+        thin = 0;
+    else if (looked < WINDOW)
+        return;
+    else if (found < looked / POOR)
+        thin = (unsigned)za_min(thin + THIN_STEP, THIN_MOST);
+    looked = found = 0;
+}
+
+void za_share_count(enum za_stat_id what)
+{
+    za_stat_add(ZA_STAT_DD_SCANNED, 1);
+    za_stat_add(what, 1);
+    if (what != ZA_STAT_DD_DUPLICATE && what != ZA_STAT_DD_UNIQUE)
+        return;
+    looked++;
+    found += what == ZA_STAT_DD_DUPLICATE;
+    judge();
+}
+
+/* False: content is not shared here, or this page is not in the sample. */
+static bool chosen(const char *page)
+{
+    if (za_conf.dedup != ZA_DEDUP_CONTENT || refused)
+        return false;
+    if (!drawn) {
+        drawn = za_digest_open(&digest) == 0;
+        refused = !drawn;
+        za_stat_add(ZA_STAT_DD_REFUSED, refused);
+    }
+    return drawn &&
+           (thin == 0 || za_digest_glance(&digest, page, za_pg_page_size()) % (1u << thin) == 0);
+}
+
+/* --- finding ------------------------------------------------------------- */
+
+void za_share_begin(void)
+{
+    unpacked_id = ZA_BLOB_NONE;
+}
+
+static uint32_t mark_of(const struct za_blob_view *v)
+{
+    return v->checksum & 0xffffff;
+}
+
+/* The blob that the entry means; false: it is dead, whoever has its id now. */
+static bool meant(const struct za_index_entry *e, struct za_blob_view *v)
+{
+    return za_store_get(za_pg.store, e->blob, v) && mark_of(v) == e->mark;
+}
+
+/* False: there is no such blob any more, or it is not of the sort. */
+static bool load(const struct za_index_entry *e, enum za_share_of of)
+{
+    struct za_blob_view v;
+    if (e->blob == unpacked_id)
+        return true;
+    if (!meant(e, &v))
+        return false;
+    if (of == ZA_SHARE_DENSE && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+        return false;
+    unpacked_id = ZA_BLOB_NONE;
+    const char *bad = za_dense_unpack(&v, unpacked, false);
+    if (bad)
+        za_fatal(bad);
+    unpacked_id = e->blob;
+    unpacked_raw = v.raw;
+    return true;
+}
+
+struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *tag)
+{
+    static const struct za_shared none;
+    size_t size = za_pg_page_size();
+    *tag = ZA_TAG_NONE;
+    if (!chosen(page))
+        return none;
+    *tag = za_digest_tag(&digest, page, size);
+    const struct za_index_entry *e = za_index_find(&index_, *tag);
+    if (!e || !load(e, of))
+        return none;
+    size_t at = (size_t)e->page << za_pg.page_shift;
+    if (at + size > unpacked_raw || memcmp(unpacked + at, page, size) != 0) {
+        za_stat_add(ZA_STAT_DD_FALSE, 1);
+        return none;
+    }
+    return (struct za_shared){e->blob, e->page};
+}
+
+void za_share_note(uint64_t tag, uint32_t blob, unsigned page)
+{
+    struct za_blob_view v;
+    if (tag == ZA_TAG_NONE || !za_store_get(za_pg.store, blob, &v))
+        return;
+    struct za_index_entry e = {.tag = tag, .blob = blob, .page = page & 0xff, .mark = mark_of(&v)};
+    if (!za_index_put(&index_, &e))
+        za_stat_add(ZA_STAT_DD_REFUSED, 1);
+}
+
+uint32_t za_share_same(const char *page, uint64_t word)
+{
+    size_t size = za_pg_page_size();
+    uint32_t *known = &same[(word * SPREAD >> 32) % SAME_WORDS];
+    struct za_blob_view v;
+    if (*known && za_store_get(za_pg.store, *known, &v) && v.codec == ZA_CODEC_SAME &&
+        memcmp(v.bytes, &word, sizeof(word)) == 0 && za_store_share(za_pg.store, *known, 1))
+        return *known;
+    uint32_t blob = za_store_put(za_pg.store, &word, sizeof(word), (uint32_t)size,
+                                 za_checksum(page, size), za_codec_word(ZA_CODEC_SAME, 0), 1);
+    *known = blob;
+    return blob;
+}
+
+/* --- keeping ------------------------------------------------------------- */
+
+static bool lives(const struct za_index_entry *e)
+{
+    struct za_blob_view v;
+    return meant(e, &v);
+}
+
+void za_share_turn(void)
+{
+    struct za_store_stats s;
+    if (index_.entries >= SWEEP_LEAST && !sweeping) {
+        za_store_stats(za_pg.store, &s);
+        sweeping = index_.entries > 2 * (s.raw_bytes >> za_pg.page_shift);
+    }
+    if (sweeping)
+        sweeping = !za_index_sweep(&index_, lives, SWEEP_STEP);
+    if (index_.dir && index_.entries == 0)
+        za_index_drop(&index_);
+}
+
+void za_share_gauges(void)
+{
+    struct za_store_stats s;
+    za_store_stats(za_pg.store, &s);
+    int64_t over = (int64_t)(za_stat_get(ZA_STAT_PG_STORED) - (s.raw_bytes >> za_pg.page_shift));
+    za_stat_set(ZA_STAT_DD_SHARED, over > 0 ? (uint64_t)over : 0);
+    za_stat_set(ZA_STAT_DD_INDEX, za_index_bytes(&index_));
+    za_stat_set(ZA_STAT_DD_ENTRIES, index_.entries);
+}
+
+bool za_share_area(unsigned i, void **addr, size_t *len)
+{
+    return za_index_area(&index_, i, addr, len);
+}
+
+void za_share_forget(void)
+{
+    za_index_drop(&index_);
+    memset(same, 0, sizeof(same));
+    unpacked_id = ZA_BLOB_NONE;
+    sweeping = false;
+}
+
+void za_share_check(void)
+{
+    za_index_check(&index_);
+}
