@@ -4,7 +4,7 @@
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
 # Targets: all test test-fast test-world asan ubsan tsan tidy format format-check layers symbols
-#          bench-codec musl aarch64 demo deps install uninstall clean.
+#          bench-codec bench-alloc bench-dedup musl aarch64 demo deps install uninstall clean.
 # Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
 #          SYSROOT for foreign systems.
 
@@ -319,6 +319,20 @@ $(BENCH)/records $(BENCH)/python: $(BENCH)/%: bench/heap.py
 bench-alloc: $(BUILD)/libzalloc.so
 	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
+
+# QUICK=1: about a minute.  As root KSM is measured too: it is switched on for that time.
+.PHONY: bench-dedup
+bench-dedup: $(BUILD)/libzalloc.so $(BENCH)/dedup/index $(BENCH)/dedup/load
+	@BUILD='$(BUILD)' bench/dedup/run $(if $(QUICK),--quick) $(BENCH_OPTIONS)
+
+$(BENCH)/dedup/index: $(BUILD)/obj/bench/dedup/index.o \
+                      $(filter $(addprefix $(BUILD)/obj/,base/% os/% compress/% dedup/%),$(LIB_OBJ))
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BENCH)/dedup/load: $(BUILD)/obj/bench/dedup/load.o
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -ldl
 
 # --- demo, install -------------------------------------------------------------------------------
 
