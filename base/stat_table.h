@@ -109,6 +109,10 @@
       "stored pages more than the living blobs hold: what sharing saves now") \
     X(DD_ENTRIES, "dedup.index_pages", GAUGE, "pages", "contents the index knows") \
     X(DD_INDEX, "dedup.index_bytes", GAUGE, "bytes", "the index") \
+    X(KSM_CHUNKS, "ksm.chunks", GAUGE, "", "chunks that the kernel may merge pages of") \
+    X(KSM_MERGED, "ksm.merged_pages", GAUGE, "pages", "pages of the process merged by the kernel") \
+    X(KSM_PROFIT, "ksm.profit", GAUGE, "bytes", "what that saves, by the kernel's account") \
+    X(KSM_REFUSED, "ksm.refused", COUNTER, "", "chunks that the kernel would not merge pages of") \
     X(CONF_BAD, "conf.bad", COUNTER, "", "malformed pairs in ZALLOC_CONF")
 
 #endif

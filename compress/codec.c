@@ -12,6 +12,7 @@ static const struct za_codec *const codecs[ZA_CODEC_MAX] = {
     [ZA_CODEC_LZ4] = &za_codec_lz4,
     [ZA_CODEC_ZSTD] = &za_codec_zstd[ZA_ZSTD_LAZY],
     [ZA_CODEC_SAME] = &za_codec_same,
+    [ZA_CODEC_RAW] = &za_codec_raw,
 };
 
 const struct za_codec *za_codec(enum za_codec_id id)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * same -- the codec of pages that are one 8-byte word over and over: the word.
+ * same -- the codecs of pages that need no compression: the word of a page that is one 8-byte word
+ * over and over, and the bytes themselves.
  *
  * Locks: none.  May sleep: no.  May fault: only on the buffers given.  Allocates: nothing.
  */
@@ -62,4 +63,47 @@ const struct za_codec za_codec_same = {
     .open_unpack = open_nothing,
     .pack = pack,
     .unpack = unpack,
+};
+
+static size_t copy(void *workspace, const void *src, size_t len, void *dst, size_t cap)
+{
+    (void)workspace;
+    if (len > cap)
+        return 0;
+    memcpy(dst, src, len);
+    return len;
+}
+
+static bool copy_back(const void *src, size_t len, void *dst, size_t want)
+{
+    if (want > len)
+        return false;
+    memcpy(dst, src, want);
+    return true;
+}
+
+static size_t copy_with(void *workspace, const struct za_dict *dict, const void *src, size_t len,
+                        void *dst, size_t cap)
+{
+    (void)dict;
+    return copy(workspace, src, len, dst, cap);
+}
+
+static bool copy_back_with(void *workspace, const struct za_dict *dict, const void *src, size_t len,
+                           void *dst, size_t want)
+{
+    (void)workspace;
+    (void)dict;
+    return copy_back(src, len, dst, want);
+}
+
+const struct za_codec za_codec_raw = {
+    .name = "raw",
+    .compress = copy,
+    .decompress = copy_back,
+    .prefix = true,
+    .open_pack = open_nothing,
+    .open_unpack = open_nothing,
+    .pack = copy_with,
+    .unpack = copy_back_with,
 };

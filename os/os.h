@@ -76,6 +76,10 @@ struct za_os {
      * no address space to spare; 0: neither; -errno: not known.
      */
     int (*held)(void);
+    /* may the kernel merge equal pages there, of other processes too?  Off: what is merged is copied */
+    int (*mergeable)(void *p, size_t len, bool on);
+    /* this process's merged pages, and bytes saved by them; needs /proc */
+    int (*merged)(uint64_t *pages, uint64_t *profit);
     int (*pagemap)(const void *p, size_t npages, uint64_t *words); /* words read; needs /proc */
     /*
      * The file behind it stays open in the calling thread's table from now on, so that neither

@@ -9,7 +9,7 @@
  *
  * A page whose bytes a dense blob holds already goes there instead (share.c), and the index is told of
  * every dense blob: so pages that shared a fast blob share a dense one when all have been packed
- * again. Pages that are one word over and over are as dense as they get, and stay.
+ * again. Pages that are one word over and over, or that do not compress, are as dense as they get.
  *
  * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
  * it gains. A heap that has doubled since is sampled again.
@@ -147,6 +147,13 @@ static void load(const struct za_blob_view *v)
         za_fatal(bad);
 }
 
+/* Is there anything to be gained for a page in a blob of this codec? */
+static bool is_fast(uint32_t codec)
+{
+    enum za_codec_id id = za_codec_of(codec);
+    return id != ZA_CODEC_ZSTD && id != ZA_CODEC_SAME && id != ZA_CODEC_RAW;
+}
+
 /* Copies the cluster's stored pages side by side into `staging`. */
 static void gather(size_t first, struct cluster *c)
 {
@@ -159,7 +166,7 @@ static void gather(size_t first, struct cluster *c)
         if (za_page_state(r) != ZA_PAGE_STORED)
             continue;
         look(za_page_blob(r), &v);
-        if (za_codec_of(v.codec) == ZA_CODEC_SAME)
+        if (!is_fast(v.codec) && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
             continue;
         if (za_page_blob(r) != loaded)
             load(&v);
@@ -177,7 +184,7 @@ static bool any_fast(size_t first)
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
         if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
-            za_codec_of(v.codec) != ZA_CODEC_ZSTD && za_codec_of(v.codec) != ZA_CODEC_SAME)
+            is_fast(v.codec))
             return true;
     }
     return false;

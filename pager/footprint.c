@@ -68,6 +68,7 @@ static void store_gauges(void)
     za_stat_set(ZA_STAT_ST_MAPPED, s.mapped_bytes);
     za_stat_set(ZA_STAT_ST_COMPACTED, s.compacted_bytes);
     za_share_gauges();
+    za_ksm_gauges();
 }
 
 /* On W, or in a process without one. */

@@ -236,6 +236,32 @@ static void name_blob(struct batch *b, uint32_t blob)
             b->at[i].blob = blob;
 }
 
+/*
+ * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they are,
+ * each in a blob of its own. False: the others went back.
+ */
+static bool store_raw(struct batch *b)
+{
+    uint32_t size = (uint32_t)za_pg_page_size();
+    bool all = true;
+    for (unsigned i = 0; i < b->n; i++) {
+        struct za_shared *at = &b->at[i];
+        const char *copy = staging + at->index * size;
+        if (at->blob != ZA_BLOB_NONE)
+            continue;
+        if (za_share_seen(b->tag[at->index], b->page[i]))
+            at->blob = za_store_put(za_pg.store, copy, size, size, za_checksum(copy, size),
+                                    za_codec_word(ZA_CODEC_RAW, 0), 1);
+        all &= at->blob != ZA_BLOB_NONE;
+        if (at->blob == ZA_BLOB_NONE)
+            continue;
+        za_share_note(b->tag[at->index], at->blob, 0);
+        at->index = 0;
+    }
+    give_back(b, ZA_STAT_PG_RAW);
+    return all;
+}
+
 /* Makes the blob of the fresh pages. False: they do not compress, or found no room, and went back. */
 static bool pack_fresh(struct batch *b)
 {
@@ -244,10 +270,8 @@ static bool pack_fresh(struct batch *b)
     size_t size = 0;
     if (!za_page_looks_random(staging, raw))
         size = lz4->compress(workspace, staging, raw, packed, raw * WORTH_NUM / WORTH_DEN);
-    if (size == 0) {
-        give_back(b, ZA_STAT_PG_RAW);
-        return false;
-    }
+    if (size == 0)
+        return store_raw(b);
     uint32_t blob =
         za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
                      za_codec_word(ZA_CODEC_LZ4, 0), count_blobless(b));

@@ -91,14 +91,26 @@ static bool any_stored(size_t unit)
     return false;
 }
 
+/* Units of a chunk that are remembered not to compress. */
+static unsigned count_raw(size_t chunk)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < ZA_UNITS_PER_CHUNK; i++)
+        n += za_pg.units[chunk * ZA_UNITS_PER_CHUNK + i].backoff == BACKOFF_RAW;
+    return n;
+}
+
 static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 {
     bool good = za_pack_unit(unit);
     bool warm = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
+    uint8_t was = u->backoff;
     if (!good && !za_without(D16_REMEMBER))
         u->backoff = BACKOFF_RAW;
     else
         u->backoff = warm ? more(u->backoff, BACKOFF_WARM_MAX) : 0;
+    if ((was == BACKOFF_RAW) != (u->backoff == BACKOFF_RAW))
+        za_ksm_look(unit / ZA_UNITS_PER_CHUNK, count_raw(unit / ZA_UNITS_PER_CHUNK));
     rest(unit, u, tick);
     if (warm || !za_conf.dense_ms || !any_stored(unit))
         return;

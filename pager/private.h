@@ -50,6 +50,10 @@ void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);
 
+/* ksm.c */
+void za_ksm_look(size_t chunk, unsigned raw);
+void za_ksm_gauges(void);
+
 /* fault.c */
 void za_fault_main(void *arg);
 void za_fault_loop(bool child);

@@ -23,6 +23,10 @@
  * Dense packing (dense.c) shares with dense blobs only, and renews the entries: pages that share a
  * fast blob come to share the dense one, whichever of them is packed again first.
  *
+ * What does not compress stays resident, and the index remembers the page (an entry whose blob is
+ * SEEN).  When another one comes with that tag it is stored as it is, and the first one's unit is looked
+ * at again, to find it: two pages are kept for the price of one.
+ *
  * Effort follows yield.  Most heaps hold no duplicates: there one page in sixteen is looked at,
  * chosen by a few of its bytes, so that of two equal pages both are chosen or none, and the yield
  * of the sample is the yield of the heap.  When duplicates turn up, every page is looked at again.
@@ -56,6 +60,7 @@
 #define SWEEP_LEAST 8192u /* entries below which sweeping is not worth it */
 #define SWEEP_STEP 64u    /* segments a turn: a millisecond or so */
 #define SAME_WORDS 16u
+#define SEEN UINT32_MAX /* an entry of a page that is resident: its number is in page, mark */
 #define SPREAD 0x9e3779b97f4a7c15u
 
 static struct za_index index_; /* W */
@@ -63,7 +68,8 @@ static struct za_digest digest;
 static bool drawn, refused;
 static unsigned thin;          /* one page in 1 << thin is looked at */
 static unsigned looked, found; /* in this window */
-static bool sweeping;
+static bool sweeping, forget_seen;
+static uint64_t seen;             /* entries of pages that are resident */
 static uint32_t same[SAME_WORDS]; /* blobs of the words met last; hints too */
 static char unpacked[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static uint32_t unpacked_id, unpacked_raw; /* I3 */
@@ -152,7 +158,7 @@ struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *
         return none;
     *tag = za_digest_tag(&digest, page, size);
     const struct za_index_entry *e = za_index_find(&index_, *tag);
-    if (!e || !load(e, of))
+    if (!e || e->blob == SEEN || !load(e, of))
         return none;
     size_t at = (size_t)e->page << za_pg.page_shift;
     if (at + size > unpacked_raw || memcmp(unpacked + at, page, size) != 0) {
@@ -162,14 +168,53 @@ struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *
     return (struct za_shared){e->blob, e->page};
 }
 
+static void remember(const struct za_index_entry *e)
+{
+    const struct za_index_entry *old = za_index_find(&index_, e->tag);
+    seen -= old && old->blob == SEEN;
+    seen += e->blob == SEEN;
+    if (za_index_put(&index_, e))
+        return;
+    seen -= e->blob == SEEN;
+    za_stat_add(ZA_STAT_DD_REFUSED, 1);
+}
+
+static size_t seen_page(const struct za_index_entry *e)
+{
+    return (size_t)e->mark << 8 | e->page;
+}
+
+/* As if somebody had come for a page of the unit: it is probed after the cold age. */
+static void look_again(size_t page)
+{
+    struct za_unit *u = &za_pg.units[za_pg_unit_of_page(page)];
+    u->backoff = 0;
+    __atomic_store_n(&u->touched, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
+}
+
+bool za_share_seen(uint64_t tag, size_t page)
+{
+    const struct za_index_entry *old = tag == ZA_TAG_NONE ? NULL : za_index_find(&index_, tag);
+    struct za_index_entry e = {
+        .tag = tag, .blob = SEEN, .page = page & 0xff, .mark = page >> 8 & 0xffffff};
+    if (tag == ZA_TAG_NONE || page >> 32)
+        return false;
+    if (!old || old->blob != SEEN || seen_page(old) == page) {
+        remember(&e);
+        return false;
+    }
+    look_again(seen_page(old));
+    return true;
+}
+
 void za_share_note(uint64_t tag, uint32_t blob, unsigned page)
 {
     struct za_blob_view v;
     if (tag == ZA_TAG_NONE || !za_store_get(za_pg.store, blob, &v))
         return;
     struct za_index_entry e = {.tag = tag, .blob = blob, .page = page & 0xff, .mark = mark_of(&v)};
-    if (!za_index_put(&index_, &e))
-        za_stat_add(ZA_STAT_DD_REFUSED, 1);
+    remember(&e);
 }
 
 uint32_t za_share_same(const char *page, uint64_t word)
@@ -191,16 +236,28 @@ uint32_t za_share_same(const char *page, uint64_t word)
 static bool lives(const struct za_index_entry *e)
 {
     struct za_blob_view v;
-    return meant(e, &v);
+    if (e->blob != SEEN)
+        return meant(e, &v);
+    bool there = !forget_seen && za_page_get(&za_pg.pages[seen_page(e)]) == ZA_PAGE_KERNEL;
+    seen -= !there && seen;
+    return there;
+}
+
+/* More than half of the entries of blobs, or of those of pages, must be stale. */
+static bool worth_sweeping(void)
+{
+    struct za_store_stats s;
+    za_store_stats(za_pg.store, &s);
+    uint64_t heap = za_pg_nchunks() << (ZA_CHUNK_SHIFT - za_pg.page_shift);
+    uint64_t stored = index_.entries - za_min(seen, index_.entries);
+    forget_seen = seen > 2 * heap;
+    return forget_seen || stored > 2 * (s.raw_bytes >> za_pg.page_shift);
 }
 
 void za_share_turn(void)
 {
-    struct za_store_stats s;
-    if (index_.entries >= SWEEP_LEAST && !sweeping) {
-        za_store_stats(za_pg.store, &s);
-        sweeping = index_.entries > 2 * (s.raw_bytes >> za_pg.page_shift);
-    }
+    if (index_.entries >= SWEEP_LEAST && !sweeping)
+        sweeping = worth_sweeping();
     if (sweeping)
         sweeping = !za_index_sweep(&index_, lives, SWEEP_STEP);
     if (index_.dir && index_.entries == 0)
@@ -228,6 +285,7 @@ void za_share_forget(void)
     memset(same, 0, sizeof(same));
     unpacked_id = ZA_BLOB_NONE;
     sweeping = false;
+    seen = 0;
 }
 
 void za_share_check(void)

@@ -227,3 +227,17 @@ UNIT_TEST(a_word_over_and_over_is_its_word)
     page[511]++;
     CHECK_EQ(c->pack(NULL, NULL, page, sizeof(page), out, sizeof(out)), 0);
 }
+
+UNIT_TEST(raw_is_the_bytes)
+{
+    const struct za_codec *c = za_codec(ZA_CODEC_RAW);
+    char in[100], out[100], back[100] = {0};
+
+    for (size_t i = 0; i < sizeof(in); i++)
+        in[i] = (char)(i * 37);
+    CHECK_EQ(c->pack(NULL, NULL, in, sizeof(in), out, sizeof(out)), sizeof(in));
+    CHECK_EQ(c->pack(NULL, NULL, in, sizeof(in), out, sizeof(out) - 1), 0);
+    CHECK(c->unpack(NULL, NULL, out, sizeof(out), back, 60));
+    CHECK(memcmp(in, back, 60) == 0 && back[60] == 0);
+    CHECK(!c->unpack(NULL, NULL, out, 60, back, 61));
+}

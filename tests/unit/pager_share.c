@@ -345,6 +345,40 @@ UNIT_TEST(effort_follows_yield)
     CHECK(two_copies_hold(0));
 }
 
+/* What does not compress is kept once all the same, when it is there twice. */
+UNIT_TEST(equal_noise_is_stored_as_it_is)
+{
+    start();
+    region_fill_random(0, 4 * UNIT);
+    memcpy(region_at(HALF), region_at(0), 4 * UNIT * REGION_PAGE);
+    region_fill_random(HALF + 8 * UNIT, UNIT);
+    evict(); /* the first copy is seen, the second one stored */
+    evict(); /* and the first one finds it */
+    CHECK_EQ(stat(ZA_STAT_PG_STORED), 8 * UNIT);
+    CHECK_EQ(stat(ZA_STAT_ST_RAW), 4 * UNIT * REGION_PAGE);
+    CHECK_EQ(region_present(0, PAGES), UNIT);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(stat(ZA_STAT_PG_DENSE), 0);
+    region_check();
+    check_sums();
+    CHECK(region_holds_random(0, 4 * UNIT));
+    CHECK_EQ(memcmp(region_at(HALF), region_at(0), 4 * UNIT * REGION_PAGE), 0);
+    CHECK(region_holds_random(HALF + 8 * UNIT, UNIT));
+}
+
+/* Alone it stays, however often it is looked at. */
+UNIT_TEST(noise_that_is_there_once_stays)
+{
+    start();
+    region_fill_random(0, 4 * UNIT);
+    for (int round = 0; round < 4; round++)
+        evict();
+    CHECK_EQ(stat(ZA_STAT_PG_STORED), 0);
+    CHECK_EQ(region_present(0, 4 * UNIT), 4 * UNIT);
+    region_fill_random(0, 4 * UNIT);
+    CHECK_EQ(za_stat_get(ZA_STAT_DD_ENTRIES), 4 * UNIT);
+}
+
 /* --- everybody at once --- */
 
 static uint32_t stop;
