@@ -12,7 +12,7 @@
 
 #define SEGMENT_BYTES (ZA_INDEX_SLOTS * sizeof(struct za_index_entry))
 #define BLOCK_BYTES (ZA_INDEX_BLOCK_SEGMENTS * SEGMENT_BYTES)
-#define HEADS_BYTES (ZA_INDEX_SEGMENTS_MAX * sizeof(struct za_index_head))
+#define HEADS_BYTES ((size_t)ZA_INDEX_SEGMENTS_MAX * sizeof(struct za_index_head))
 #define FULL (ZA_INDEX_SLOTS * 3 / 4)
 #define THIN (FULL / 2) /* two neighbours with no more than this together are merged */
 #define DEPTH_MAX 24u
@@ -95,16 +95,17 @@ static void add(struct za_index *ix, uint32_t n, const struct za_index_entry *e)
     ix->heads[n].used++;
 }
 
-/* Takes all entries of a segment out of it, into scratch[from...]; returns where they end. */
-static uint32_t empty(struct za_index *ix, uint32_t n, uint32_t from)
+/* Takes all entries of a segment out of it, into scratch; returns how many. */
+static uint32_t empty(struct za_index *ix, uint32_t n)
 {
+    uint32_t all = 0;
     struct za_index_entry *s = segment_at(ix, n);
     for (uint32_t i = 0; i < ZA_INDEX_SLOTS; i++)
         if (s[i].blob)
-            ix->scratch[from++] = s[i];
+            ix->scratch[all++] = s[i];
     memset(s, 0, SEGMENT_BYTES);
     ix->heads[n].used = 0;
-    return from;
+    return all;
 }
 
 /* --- the directory ------------------------------------------------------- */
@@ -126,7 +127,7 @@ static bool lengthen(struct za_index *ix)
     if (!dir)
         return false;
     for (uint32_t i = 0; i < 1u << ix->depth; i++)
-        dir[2 * i] = dir[2 * i + 1] = ix->dir[i];
+        dir[(size_t)2 * i] = dir[(size_t)2 * i + 1] = ix->dir[i];
     uint32_t *old = ix->dir;
     ix->dir = dir; /* before the other goes: a bare child drops what it finds here */
     ix->depth++;
@@ -156,7 +157,7 @@ static bool split(struct za_index *ix, uint64_t tag)
     uint32_t new = segment_take(ix, depth + 1);
     if (new == NO_SEGMENT)
         return false;
-    uint32_t n = empty(ix, old, 0), half = stretch(ix, depth) / 2;
+    uint32_t n = empty(ix, old), half = stretch(ix, depth) / 2;
     uint32_t first = top_bits(tag, depth) << (ix->depth - depth);
     ix->heads[old].depth++;
     for (uint32_t i = 0; i < half; i++)
@@ -179,7 +180,7 @@ static void merge(struct za_index *ix, uint32_t place)
     uint32_t other = ix->dir[place ^ len];
     if (ix->heads[other].depth != depth || ix->heads[n].used + ix->heads[other].used > THIN)
         return;
-    uint32_t all = empty(ix, other, 0), first = place & ~(2 * len - 1);
+    uint32_t all = empty(ix, other), first = place & ~(2 * len - 1);
     segment_give(ix, other);
     ix->heads[n].depth--;
     for (uint32_t i = 0; i < 2 * len; i++)
@@ -239,7 +240,7 @@ bool za_index_put(struct za_index *ix, const struct za_index_entry *e)
 
 static void sift(struct za_index *ix, uint32_t n, bool (*keep)(const struct za_index_entry *))
 {
-    uint32_t all = empty(ix, n, 0);
+    uint32_t all = empty(ix, n);
     ix->entries -= all;
     for (uint32_t i = 0; i < all; i++) {
         if (!keep(&ix->scratch[i]))
