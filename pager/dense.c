@@ -400,10 +400,21 @@ static bool ready(uint64_t raw)
     return raw >= (za_conf.torture ? 0 : za_dense_least) && open_rooms();
 }
 
+/* Without one there is nothing to do, nor to learn: samples come from such clusters only. */
+static bool unit_is_fast(size_t first)
+{
+    for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
+        if (any_fast(first + i))
+            return true;
+    return false;
+}
+
 enum za_dense_end za_dense_unit(size_t unit)
 {
     uint64_t raw = za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
     size_t first = unit * za_pg.unit_pages;
+    if (!unit_is_fast(first))
+        return ZA_DENSE_DONE;
     if (!ready(raw))
         return ZA_DENSE_REFUSED;
     if (stage == STAGE_IDLE && wants_dictionary(raw))

@@ -242,7 +242,7 @@ static void name_blob(struct batch *b, uint32_t blob)
  */
 static bool store_raw(struct batch *b)
 {
-    uint32_t size = (uint32_t)za_pg_page_size();
+    size_t size = za_pg_page_size();
     bool all = true;
     for (unsigned i = 0; i < b->n; i++) {
         struct za_shared *at = &b->at[i];
@@ -250,8 +250,8 @@ static bool store_raw(struct batch *b)
         if (at->blob != ZA_BLOB_NONE)
             continue;
         if (za_share_seen(b->tag[at->index], b->page[i]))
-            at->blob = za_store_put(za_pg.store, copy, size, size, za_checksum(copy, size),
-                                    za_codec_word(ZA_CODEC_RAW, 0), 1);
+            at->blob = za_store_put(za_pg.store, copy, (uint32_t)size, (uint32_t)size,
+                                    za_checksum(copy, size), za_codec_word(ZA_CODEC_RAW, 0), 1);
         all &= at->blob != ZA_BLOB_NONE;
         if (at->blob == ZA_BLOB_NONE)
             continue;
