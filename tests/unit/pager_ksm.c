@@ -22,7 +22,7 @@
 #define HALF (PAGES / 2)
 #define UNIT REGION_UNIT
 #define KSM "/sys/kernel/mm/ksm/"
-#define PATIENCE_NS (8 * ZA_NS_PER_S)
+#define PATIENCE_NS (15 * ZA_NS_PER_S)
 #define SOME 64u /* pages */
 
 static void start(void)
