@@ -53,9 +53,8 @@
 #include "pager/dense.h"
 #include "pager/private.h"
 
-#define WINDOW 8192u      /* pages looked at before the yield is judged */
-#define POOR 128u         /* one duplicate in so many is too few: look at fewer */
-#define RICH 32u          /* so many in a window: look at all */
+#define WINDOW 8192u      /* pages looked at, after which fewer are, unless */
+#define RICH 32u          /* so many of them were duplicates: then all are */
 #define THIN_STEP 2u      /* a quarter, */
 #define THIN_MOST 4u      /* and a sixteenth of the pages */
 #define SWEEP_LEAST 8192u /* entries below which sweeping is not worth it */
@@ -64,7 +63,7 @@
 #define SEEN UINT32_MAX /* an entry of a page that is resident: its number is in page, mark */
 #define SPREAD 0x9e3779b97f4a7c15u
 
-static struct za_index index_; /* W */
+static struct za_index contents;
 static struct za_digest digest;
 static bool drawn, refused;
 static unsigned thin;          /* one page in 1 << thin is looked at */
@@ -81,10 +80,10 @@ static void judge(void)
 {
     if (found >= RICH)
         thin = 0;
-    else if (looked < WINDOW)
-        return;
-    else if (found < looked / POOR)
+    else if (looked >= WINDOW)
         thin = (unsigned)za_min(thin + THIN_STEP, THIN_MOST);
+    else
+        return;
     looked = found = 0;
 }
 
@@ -158,7 +157,7 @@ struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *
     if (!chosen(page))
         return none;
     *tag = za_digest_tag(&digest, page, size);
-    const struct za_index_entry *e = za_index_find(&index_, *tag);
+    const struct za_index_entry *e = za_index_find(&contents, *tag);
     if (!e || e->blob == SEEN || !load(e, of))
         return none;
     size_t at = (size_t)e->page << za_pg.page_shift;
@@ -172,10 +171,10 @@ struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *
 
 static void remember(const struct za_index_entry *e)
 {
-    const struct za_index_entry *old = za_index_find(&index_, e->tag);
+    const struct za_index_entry *old = za_index_find(&contents, e->tag);
     seen -= old && old->blob == SEEN;
     seen += e->blob == SEEN;
-    if (za_index_put(&index_, e))
+    if (za_index_put(&contents, e))
         return;
     seen -= e->blob == SEEN;
     za_stat_add(ZA_STAT_DD_REFUSED, 1);
@@ -197,7 +196,7 @@ static void look_again(size_t page)
 
 bool za_share_seen(uint64_t tag, size_t page)
 {
-    const struct za_index_entry *old = tag == ZA_TAG_NONE ? NULL : za_index_find(&index_, tag);
+    const struct za_index_entry *old = tag == ZA_TAG_NONE ? NULL : za_index_find(&contents, tag);
     struct za_index_entry e = {
         .tag = tag, .blob = SEEN, .page = page & 0xff, .mark = page >> 8 & 0xffffff};
     if (tag == ZA_TAG_NONE || page >> 32)
@@ -245,25 +244,40 @@ static bool lives(const struct za_index_entry *e)
     return there;
 }
 
-/* More than half of the entries of blobs, or of those of pages, must be stale. */
+/*
+ * More than half of the entries of blobs, or of those of pages, must be stale; and something has
+ * changed since the last look, so that a settled process does not sweep for ever.
+ */
 static bool worth_sweeping(void)
 {
+    static uint64_t last_entries, last_raw;
     struct za_store_stats s;
     za_store_stats(za_pg.store, &s);
+    if (contents.entries == last_entries && s.raw_bytes == last_raw)
+        return false;
+    last_entries = contents.entries;
+    last_raw = s.raw_bytes;
     uint64_t heap = za_pg_nchunks() << (ZA_CHUNK_SHIFT - za_pg.page_shift);
-    uint64_t stored = index_.entries - za_min(seen, index_.entries);
+    uint64_t stored = contents.entries - za_min(seen, contents.entries);
     forget_seen = seen > 2 * heap;
     return forget_seen || stored > 2 * (s.raw_bytes >> za_pg.page_shift);
 }
 
+static void sweep(void)
+{
+    sweeping = !za_index_sweep(&contents, lives, SWEEP_STEP);
+    if (!sweeping && forget_seen)
+        seen = 0; /* and so is what displaced entries have left in it */
+}
+
 void za_share_turn(void)
 {
-    if (index_.entries >= SWEEP_LEAST && !sweeping)
+    if (contents.entries >= SWEEP_LEAST && !sweeping)
         sweeping = worth_sweeping();
     if (sweeping)
-        sweeping = !za_index_sweep(&index_, lives, SWEEP_STEP);
-    if (index_.dir && index_.entries == 0)
-        za_index_drop(&index_);
+        sweep();
+    if (contents.dir && contents.entries == 0)
+        za_index_drop(&contents);
 }
 
 void za_share_gauges(void)
@@ -272,18 +286,18 @@ void za_share_gauges(void)
     za_store_stats(za_pg.store, &s);
     int64_t over = (int64_t)(za_stat_get(ZA_STAT_PG_STORED) - (s.raw_bytes >> za_pg.page_shift));
     za_stat_set(ZA_STAT_DD_SHARED, over > 0 ? (uint64_t)over : 0);
-    za_stat_set(ZA_STAT_DD_INDEX, za_index_bytes(&index_));
-    za_stat_set(ZA_STAT_DD_ENTRIES, index_.entries);
+    za_stat_set(ZA_STAT_DD_INDEX, za_index_bytes(&contents));
+    za_stat_set(ZA_STAT_DD_ENTRIES, contents.entries);
 }
 
 bool za_share_area(unsigned i, void **addr, size_t *len)
 {
-    return za_index_area(&index_, i, addr, len);
+    return za_index_area(&contents, i, addr, len);
 }
 
 void za_share_forget(void)
 {
-    za_index_drop(&index_);
+    za_index_drop(&contents);
     memset(same, 0, sizeof(same));
     unpacked_id = ZA_BLOB_NONE;
     sweeping = false;
@@ -292,5 +306,5 @@ void za_share_forget(void)
 
 void za_share_check(void)
 {
-    za_index_check(&index_);
+    za_index_check(&contents);
 }
