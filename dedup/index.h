@@ -23,8 +23,8 @@
  * I1  A tag has one entry at most.
  * I2  Between an entry's home slot and its own there is no empty slot.
  * I3  used of a segment is the number of its entries, and at most FULL; entries is their sum.
- * I4  The bytes are bounded: ZA_INDEX_SEGMENTS_MAX segments; past it, or without memory, a new entry
- *     takes the place of an old one.
+ * I4  The bytes are bounded: ZA_INDEX_SEGMENTS_MAX segments; past it, or without memory, a new
+ *     entry takes the place of an old one.
  *
  * Fork: a child has its parent's index, copy-on-write, as it has the store that the entries speak
  * of; the worker is parked meanwhile, so both are of one moment.
@@ -72,7 +72,9 @@ struct za_index {
 
 /* The entry with this tag, or NULL. */
 const struct za_index_entry *za_index_find(const struct za_index *ix, uint64_t tag);
-/* Remembers an entry, in place of the one with its tag if there is one.  False: no memory at all. */
+/*
+ * Remembers an entry, in place of the one with its tag if there is one.  False: no memory at all.
+ */
 bool za_index_put(struct za_index *ix, const struct za_index_entry *e);
 /*
  * Goes on through at most `segments` segments, forgets what `keep` does not want, and merges.

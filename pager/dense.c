@@ -7,8 +7,8 @@
  * old blob or the new one, as it finds the record: both hold the same bytes, and the old one's stay
  * until F has ended its read section.
  *
- * A page whose bytes a dense blob holds already goes there instead (share.c), and the index is told of
- * every dense blob: so pages that shared a fast blob share a dense one when all have been packed
+ * A page whose bytes a dense blob holds already goes there instead (share.c), and the index is told
+ * of every dense blob: so pages that shared a fast blob share a dense one when all have been packed
  * again. Pages that are one word over and over, or that do not compress, are as dense as they get.
  *
  * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
@@ -228,8 +228,8 @@ static bool same_place(struct za_shared at, za_page r)
 }
 
 /*
- * Where a piece is to be, its bytes at `copy`; false: it is there already.  A page that is to be in the
- * new blob is copied behind the others.
+ * Where a piece is to be, its bytes at `copy`; false: it is there already.  A page that is to be in
+ * the new blob is copied behind the others.
  */
 static bool place(struct cluster *c, struct piece *p, const char *copy)
 {

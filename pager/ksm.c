@@ -3,11 +3,11 @@
  * ksm -- `ksm:true`: what is cold and does not compress is shown to the kernel, which merges equal
  * pages of all processes.
  *
- * Marked is a chunk, never a unit: every mark is a mapping of its own to the kernel, and their number
- * must not grow with the pattern of what compresses.  So other pages of the chunk are shown too;
- * ksmd leaves alone what changes between two of its passes.  A merged page is read only: a write
- * to it costs a copy, and MOVE refuses it (EBUSY), which is counted as any such refusal; it stays
- * where it is, and merged.
+ * Marked is a chunk, never a unit: every mark is a mapping of its own to the kernel, and their
+ * number must not grow with the pattern of what compresses.  So other pages of the chunk are shown
+ * too; ksmd leaves alone what changes between two of its passes.  A merged page is read only: a
+ * write to it costs a copy, and MOVE refuses it (EBUSY), which is counted as any such refusal; it
+ * stays where it is, and merged.
  *
  * I1  A mark is taken back (MADV_UNMERGEABLE, which copies what was merged) before it is forgotten.
  * I2  Only under the move back-end: mremap would take marks along to the mirror.

@@ -38,8 +38,8 @@ static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
 
 /*
  * Pages of one cluster on their way into the store, in order: into a blob that is to be made of the
- * first `fresh` pages of `staging`, or (blob not 0) into one that holds their bytes already, to which
- * they have a reference.
+ * first `fresh` pages of `staging`, or (blob not 0) into one that holds their bytes already, to
+ * which they have a reference.
  */
 struct batch {
     size_t page[ZA_CLUSTER_PAGES];
@@ -237,8 +237,8 @@ static void name_blob(struct batch *b, uint32_t blob)
 }
 
 /*
- * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they are,
- * each in a blob of its own. False: the others went back.
+ * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they
+ * are, each in a blob of its own. False: the others went back.
  */
 static bool store_raw(struct batch *b)
 {
@@ -262,7 +262,9 @@ static bool store_raw(struct batch *b)
     return all;
 }
 
-/* Makes the blob of the fresh pages. False: they do not compress, or found no room, and went back. */
+/*
+ * Makes the blob of the fresh pages. False: they do not compress, or found no room, and went back.
+ */
 static bool pack_fresh(struct batch *b)
 {
     const struct za_codec *lz4 = za_codec(ZA_CODEC_LZ4);

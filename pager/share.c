@@ -24,8 +24,8 @@
  * fast blob come to share the dense one, whichever of them is packed again first.
  *
  * What does not compress stays resident, and the index remembers the page (an entry whose blob is
- * SEEN).  When another one comes with that tag it is stored as it is, and the first one's unit is looked
- * at again, to find it: two pages are kept for the price of one.
+ * SEEN).  When another one comes with that tag it is stored as it is, and the first one's unit is
+ * looked at again, to find it: two pages are kept for the price of one.
  *
  * Effort follows yield.  Most heaps hold no duplicates: there one page in sixteen is looked at,
  * chosen by a few of its bytes, so that of two equal pages both are chosen or none, and the yield

@@ -29,11 +29,13 @@ void za_share_note(uint64_t tag, uint32_t blob, unsigned index);
 /* A blob of pages of this word, with one reference for the caller; ZA_BLOB_NONE: no memory. */
 uint32_t za_share_same(const char *page, uint64_t word);
 /*
- * The page with this tag does not compress.  True: another one with it did not either, so this one is
- * worth storing as it is; the other one will be looked at again soon.
+ * The page with this tag does not compress.  True: another one with it did not either, so this one
+ * is worth storing as it is; the other one will be looked at again soon.
  */
 bool za_share_seen(uint64_t tag, size_t page);
-/* What became of a page that was looked at: ZA_STAT_DD_ZERO, _SAME, _DUPLICATE, _UNIQUE, _SKIPPED. */
+/*
+ * What became of a page that was looked at: ZA_STAT_DD_ZERO, _SAME, _DUPLICATE, _UNIQUE, _SKIPPED.
+ */
 void za_share_count(enum za_stat_id what);
 /* Once a turn: a step of sweeping, if the index is worth it. */
 void za_share_turn(void);

@@ -9,8 +9,9 @@
  *                                      twentieth, reads a tenth, and goes cold again
  *        load restore MIB              MIB twice and MIB once: what a first touch costs of each
  *
- * Prints the library's statistics, and `loaded KIB` and `settled KIB`: PSS of all its processes.  Settled is: all that can be
- * compressed is (zalloc), or ksmd has passed three times (LOAD_KSM=1 in the environment).
+ * Prints the library's statistics, and `loaded KIB` and `settled KIB`: PSS of all its processes.
+ * Settled is: all that can be compressed is (zalloc), or ksmd has passed three times (LOAD_KSM=1 in
+ * the environment).
  */
 #include <dlfcn.h>
 #include <signal.h>

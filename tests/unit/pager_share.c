@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pager_share -- pages of equal bytes share a blob: found, counted, brought back, dropped, forked and
- * packed again, whoever touches them meanwhile; and nothing is shared that differs.
+ * pager_share -- pages of equal bytes share a blob: found, counted, brought back, dropped, forked
+ * and packed again, whoever touches them meanwhile; and nothing is shared that differs.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
