@@ -266,7 +266,9 @@ static void restore(size_t mib)
     settle_and_report();
     touches("shared", one, mib * MIB);
     touches("not shared", alone, mib * MIB);
-    kept = two;
+    free(one);
+    free(two);
+    free(alone);
 }
 
 int main(int argc, char **argv)
