@@ -21,6 +21,7 @@ enum za_codec_id {
     ZA_CODEC_NONE,
     ZA_CODEC_LZ4,
     ZA_CODEC_ZSTD,
+    ZA_CODEC_SPLIT,
     ZA_CODEC_SAME,
     ZA_CODEC_RAW,
     ZA_CODEC_MAX

@@ -21,7 +21,6 @@
 #include "pager/private.h"
 
 #define MARK_UNITS 16u /* that do not compress, in a chunk: worth a mark */
-#define KEEP_UNITS 8u  /* fewer: the mark goes */
 
 static void mark(size_t chunk, bool on)
 {
@@ -34,15 +33,15 @@ static void mark(size_t chunk, bool on)
     za_stat_add(ZA_STAT_KSM_CHUNKS, on ? 1 : -1);
 }
 
-/* How many units of the chunk do not compress has changed: `raw` now. */
-void za_ksm_look(size_t chunk, unsigned raw)
+/* Of the chunk's units `raw` do not compress and `stored` are out; what is merged is neither. */
+void za_ksm_look(size_t chunk, unsigned raw, unsigned stored)
 {
     bool marked = za_pg.chunks[chunk].merges;
     if (!za_conf.ksm || za_pg.mover != &za_mover_move)
         return;
     if (!marked && raw >= MARK_UNITS)
         mark(chunk, true);
-    else if (marked && raw < KEEP_UNITS)
+    else if (marked && stored > ZA_UNITS_PER_CHUNK / 2)
         mark(chunk, false);
 }
 

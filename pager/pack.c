@@ -20,13 +20,14 @@
 #include "base/conf.h"
 #include "base/remedy.h"
 #include "base/stat.h"
-#include "compress/codec.h"
+#include "compress/choose.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
 #define GRANULE 16u
 #define MASK_WORDS (ZA_BLOB_MAX_RAW / GRANULE / 64)
-#define WORKSPACE_BYTES (32 * ZA_KIB)
+#define WORKSPACE_BYTES (160 * ZA_KIB)
+#define KINDS 256u
 /* A blob above this share of its pages is not worth a fault later. */
 #define WORTH_NUM 3
 #define WORTH_DEN 4
@@ -35,6 +36,7 @@ static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static bool liveness_known; /* every thread's stores before the last move are visible (I7) */
 static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
+static struct za_choice choices[KINDS];
 
 /*
  * Pages of one cluster on their way into the store, in order: into a blob that is to be made of the
@@ -219,6 +221,18 @@ static void commit(const struct batch *b)
     za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)kept);
 }
 
+/* Into `packed`; 0: not worth it. Pages of one kind are packed the way that suits them. */
+static size_t compress_batch(const struct batch *b, size_t raw, enum za_codec_id *codec)
+{
+    uintptr_t page = (uintptr_t)za_pg_heap(b->page[0]);
+    uint8_t kind = za_pg.owner->kind ? za_pg.owner->kind(page) : 0;
+    ZA_DASSERT(za_choose_room_bytes() <= sizeof(workspace));
+    if (za_page_looks_random(staging, raw))
+        return 0;
+    return za_choose_pack(&choices[kind], workspace, staging, raw, packed,
+                          raw * WORTH_NUM / WORTH_DEN, codec);
+}
+
 static unsigned count_blobless(const struct batch *b)
 {
     unsigned n = 0;
@@ -236,14 +250,18 @@ static void name_blob(struct batch *b, uint32_t blob)
             b->at[i].blob = blob;
 }
 
+static void leave_alone(size_t page)
+{
+    za_pg.units[za_pg_unit_of_page(page)].raw |= (uint16_t)(1u << page % za_pg.unit_pages);
+}
+
 /*
  * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they
- * are, each in a blob of its own. False: the others went back.
+ * are, each in a blob of its own. The others go back to the heap, and are left alone for long.
  */
-static bool store_raw(struct batch *b)
+static void store_raw(struct batch *b)
 {
     size_t size = za_pg_page_size();
-    bool all = true;
     for (unsigned i = 0; i < b->n; i++) {
         struct za_shared *at = &b->at[i];
         const char *copy = staging + at->index * size;
@@ -252,35 +270,35 @@ static bool store_raw(struct batch *b)
         if (za_share_seen(b->tag[at->index], b->page[i]))
             at->blob = za_store_put(za_pg.store, copy, (uint32_t)size, (uint32_t)size,
                                     za_checksum(copy, size), za_codec_word(ZA_CODEC_RAW, 0), 1);
-        all &= at->blob != ZA_BLOB_NONE;
-        if (at->blob == ZA_BLOB_NONE)
+        if (at->blob == ZA_BLOB_NONE) {
+            leave_alone(b->page[i]);
             continue;
+        }
         za_share_note(b->tag[at->index], at->blob, 0);
         at->index = 0;
     }
     give_back(b, ZA_STAT_PG_RAW);
-    return all;
 }
 
-/*
- * Makes the blob of the fresh pages. False: they do not compress, or found no room, and went back.
- */
+/* Makes the blob of the fresh pages. False: there is no room, and they went back. */
 static bool pack_fresh(struct batch *b)
 {
-    const struct za_codec *lz4 = za_codec(ZA_CODEC_LZ4);
+    enum za_codec_id codec = ZA_CODEC_LZ4;
     size_t raw = b->fresh << za_pg.page_shift;
-    size_t size = 0;
-    if (!za_page_looks_random(staging, raw))
-        size = lz4->compress(workspace, staging, raw, packed, raw * WORTH_NUM / WORTH_DEN);
-    if (size == 0)
-        return store_raw(b);
+    size_t size = compress_batch(b, raw, &codec);
+    if (size == 0) {
+        store_raw(b);
+        return true;
+    }
     uint32_t blob =
         za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
-                     za_codec_word(ZA_CODEC_LZ4, 0), count_blobless(b));
+                     za_codec_word(codec, 0), count_blobless(b));
     if (blob == ZA_BLOB_NONE) {
         give_back(b, ZA_STAT_PG_REFUSED_NOMEM);
         return false;
     }
+    if (codec == ZA_CODEC_SPLIT)
+        za_stat_add(ZA_STAT_PG_SPLIT, b->fresh);
     name_blob(b, blob);
     return true;
 }
@@ -313,10 +331,7 @@ void za_clear_dead(size_t first, size_t n)
     }
 }
 
-/*
- * False: some of the unit's pages do not compress (or found no room):
- * leave the unit alone for long.
- */
+/* False: some of the unit's pages found no room: leave the unit alone for long. */
 bool za_pack_unit(size_t unit)
 {
     size_t first = unit * za_pg.unit_pages;

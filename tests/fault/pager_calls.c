@@ -32,8 +32,8 @@
 #define NOISE PAGES
 #define FAR (20 * UNIT)  /* where a block is relocated to */
 #define COPY (30 * UNIT) /* of the first unit: its pages share blobs */
-#define HANG_S 8
-#define DIED 3 /* exit status: a forked child ended with a line of ours */
+#define HANG_S 60        /* on however busy a machine */
+#define DIED 3           /* exit status: a forked child ended with a line of ours */
 #define OUTPUT_MAX 2048
 
 /* Lines in which a run may end. */
