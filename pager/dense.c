@@ -22,6 +22,8 @@
  * I3  A dictionary is freed only when no blob of the store names it and F has passed a grace
  *     period.
  *
+ * It is over 450 lines because all of it works on the same three buffers.
+ *
  * Locks: none (W only; F reads room and dictionaries).  May sleep: mmap_lock.  Allocates: by os.
  */
 #include "pager/dense.h"
