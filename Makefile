@@ -4,7 +4,8 @@
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
 # Targets: all test test-fast test-world test-machine asan ubsan tsan tidy format format-check layers
-#          symbols bench-codec bench-alloc bench-density musl aarch64 demo deps install uninstall clean.
+#          symbols bench-codec bench-alloc bench-density bench-dedup musl aarch64 demo deps install
+#          uninstall clean.
 # Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
 #          SYSROOT for foreign systems.
 
@@ -325,6 +326,20 @@ bench-alloc: $(BUILD)/libzalloc.so
 	@scripts/install-deps build bench
 	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
+
+# QUICK=1: about a minute.  As root KSM is measured too: it is switched on for that time.
+.PHONY: bench-dedup
+bench-dedup: $(BUILD)/libzalloc.so $(BENCH)/dedup/index $(BENCH)/dedup/load
+	@BUILD='$(BUILD)' bench/dedup/run $(if $(QUICK),--quick) $(BENCH_OPTIONS)
+
+$(BENCH)/dedup/index: $(BUILD)/obj/bench/dedup/index.o \
+                      $(filter $(addprefix $(BUILD)/obj/,base/% os/% compress/% dedup/%),$(LIB_OBJ))
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BENCH)/dedup/load: $(BUILD)/obj/bench/dedup/load.o
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -ldl
 
 # What real programs weigh.  QUICK=1: about three minutes.  ONLY: programs, a list with commas of
 # patterns.  Comparing with zram and KSM takes root, and both are switched on while it runs.

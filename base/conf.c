@@ -59,7 +59,6 @@ static const struct {
 static const struct {
     const char *key, *value, *why;
 } not_yet[] = {
-    {"dedup", "content", "content dedup is not in this version"},
     {"file", NULL, "the file tier is not in this version"},
 };
 

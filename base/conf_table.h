@@ -11,7 +11,10 @@
 
 #define ZA_CONF_TABLE(X) \
     X(compress, BOOL, true, 0, 1, "", "compress cold pages; false: a plain allocator") \
-    X(dedup, DEDUP, ZA_DEDUP_ZERO, 0, 0, "", "off, zero (pages of zeros need no blob) or content") \
+    X(dedup, DEDUP, ZA_DEDUP_ZERO, 0, 0, "", \
+      "off; zero: pages of one word over and over cost next to nothing; content: equal pages are stored once") \
+    X(ksm, BOOL, false, 0, 1, "", \
+      "show the kernel what is cold and does not compress: it may merge equal pages (KSM)") \
     X(cold_ms, U64, 8000, 1, 86400000, "ms", \
       "a page untouched for this long is cold, at first; follows how often pages come back") \
     X(dense_ms, U64, 30000, 0, 86400000, "ms", \

@@ -27,6 +27,7 @@
     X(P1_CLAIM, "p1-claim", "P1", "the fault thread owns a record before it maps anything") \
     X(P1_COMMIT, "p1-commit", "P1", "a packing is committed by compare-and-swap") \
     X(P1_GRACE, "p1-grace", "P1", "freed blobs and ids wait until the reader has left") \
+    X(P1_COMPARE, "p1-compare", "P1", "pages are compared byte by byte before they share a blob") \
     X(P5_BUDGET, "p5-budget", "P5", "background work ends with its share of processor time") \
     X(D1_HAND_OVER, "d1-hand-over", "D1", "a child takes over the userfaultfd made for it") \
     X(D1_OWN, "d1-own", "D1", "a child proves which userfaultfd is its own") \

@@ -41,6 +41,8 @@
       "of these, with their pointers taken apart first") \
     X(PG_DENSE, "pager.dense", COUNTER, "pages", "stored pages packed again with zstd") \
     X(PG_ZERO, "pager.zero", COUNTER, "pages", "pages all zero after scrubbing: dropped") \
+    X(PG_SAME, "pager.same", COUNTER, "pages", \
+      "pages that are one word over and over: stored as that word") \
     X(PG_DEAD, "pager.dead", COUNTER, "pages", "pages with no live byte: dropped") \
     X(PG_RAW, "pager.incompressible", COUNTER, "pages", \
       "pages that do not compress: moved back and left alone") \
@@ -113,6 +115,27 @@
     X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "bytes of store segments mapped") \
     X(ST_COMPACTED, "store.compacted_bytes", COUNTER, "bytes", "blob bytes moved by compaction") \
     X(ST_NOMEM, "store.nomem", COUNTER, "", "segments the system refused") \
+    /* dedup: scanned = zero + same + duplicate + unique + skipped */ \
+    X(DD_SCANNED, "dedup.scanned", COUNTER, "pages", "pages about to be packed, looked at") \
+    X(DD_ZERO, "dedup.zero", COUNTER, "pages", "of these, all zero") \
+    X(DD_SAME, "dedup.same", COUNTER, "pages", "of these, one word over and over") \
+    X(DD_DUPLICATE, "dedup.duplicate", COUNTER, "pages", \
+      "of these, equal to a page in the store or beside it, byte by byte") \
+    X(DD_UNIQUE, "dedup.unique", COUNTER, "pages", "of these, equal to none that is known") \
+    X(DD_SKIPPED, "dedup.skipped", COUNTER, "pages", \
+      "of these, not compared: content is not shared, or duplicates are rare here") \
+    X(DD_FALSE, "dedup.false_digests", COUNTER, "pages", \
+      "pages whose digest was known and whose bytes differed") \
+    X(DD_REFUSED, "dedup.refused", COUNTER, "", \
+      "times that the index had no memory, or the system no random bytes") \
+    X(DD_SHARED, "dedup.shared_pages", GAUGE, "pages", \
+      "stored pages more than the living blobs hold: what sharing saves now") \
+    X(DD_ENTRIES, "dedup.index_pages", GAUGE, "pages", "contents the index knows") \
+    X(DD_INDEX, "dedup.index_bytes", GAUGE, "bytes", "the index") \
+    X(KSM_CHUNKS, "ksm.chunks", GAUGE, "", "chunks that the kernel may merge pages of") \
+    X(KSM_MERGED, "ksm.merged_pages", GAUGE, "pages", "pages of the process merged by the kernel") \
+    X(KSM_PROFIT, "ksm.profit", GAUGE, "bytes", "what that saves, by the kernel's account") \
+    X(KSM_REFUSED, "ksm.refused", COUNTER, "", "chunks that the kernel would not merge pages of") \
     X(CONF_BAD, "conf.bad", COUNTER, "", "malformed pairs in ZALLOC_CONF")
 
 #endif

@@ -94,6 +94,18 @@ void za_store_release(struct za_store *s, uint32_t id, uint32_t refs)
     za_segments_give(&s->segments, za_word_place(word), za_blob_bytes(b->size));
 }
 
+bool za_store_share(struct za_store *s, uint32_t id, uint32_t refs)
+{
+    if (!id || id >= s->table.high)
+        return false;
+    struct za_entry *e = za_table_at(&s->table, id);
+    uint64_t word = za_entry_get(e);
+    if (!word || za_word_refs(word) > ZA_BLOB_MAX_REFS - refs)
+        return false;
+    za_entry_set(e, za_word_make(za_word_place(word), za_word_refs(word) + refs));
+    return true;
+}
+
 static void settle_dropped(struct za_store *s)
 {
     uint32_t id = za_table_dropped(&s->table);

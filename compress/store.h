@@ -74,6 +74,11 @@ uint32_t za_store_put(struct za_store *s, const void *bytes, uint32_t size, uint
                       uint32_t checksum, uint32_t codec, uint32_t refs);
 void za_store_release(struct za_store *s, uint32_t id, uint32_t refs); /* WRITER: drop references */
 /*
+ * WRITER.  More references to a blob that may be dead: false when it has none any more, or as many
+ * as it can have.  What readers have dropped counts until the writer settles it, so this is exact.
+ */
+bool za_store_share(struct za_store *s, uint32_t id, uint32_t refs);
+/*
  * WRITER, once a turn: takes what readers dropped, frees emptied segments after their grace period.
  */
 void za_store_reclaim(struct za_store *s);

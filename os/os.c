@@ -33,6 +33,8 @@ static struct za_os linux_table = {
     .carry_off = za_linux_carry_off,
     .reserve_again = za_linux_reserve_again,
     .held = za_linux_held,
+    .mergeable = za_linux_mergeable,
+    .merged = za_linux_merged,
     .pagemap = za_linux_pagemap,
     .pagemap_keep = za_linux_pagemap_keep,
     .pagemap_kept = za_linux_pagemap_kept,
@@ -79,6 +81,7 @@ static struct za_os linux_table = {
     .identity = za_linux_identity,
     .pid = za_linux_pid,
     .tid = za_linux_tid,
+    .random = za_linux_random,
     .tell = write_error,
 };
 

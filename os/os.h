@@ -84,6 +84,10 @@ struct za_os {
      * no address space to spare; 0: neither; -errno: not known.
      */
     int (*held)(void);
+    /* may the kernel merge equal pages there, of other processes too?  Off: what is merged is copied */
+    int (*mergeable)(void *p, size_t len, bool on);
+    /* this process's merged pages, and bytes saved by them; needs /proc */
+    int (*merged)(uint64_t *pages, uint64_t *profit);
     int (*pagemap)(const void *p, size_t npages, uint64_t *words); /* words read; needs /proc */
     /*
      * The file behind it stays open in the calling thread's table from now on, so that neither
@@ -169,6 +173,7 @@ struct za_os {
     void (*identity)(struct za_identity *out);  /* the calling thread's */
     int (*pid)(void);                           /* process id now (never cached) */
     int (*tid)(void);                           /* the calling thread's id */
+    int (*random)(void *to, size_t len);        /* at most 256 bytes; never waits for the system */
     void (*tell)(const char *line, size_t len); /* to the program's standard error */
 };
 

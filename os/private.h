@@ -21,6 +21,8 @@ int za_linux_ordinary(void *p, size_t len);
 int za_linux_carry_off(void *from, void *to, size_t len);
 int za_linux_reserve_again(void *p, size_t len);
 int za_linux_held(void);
+int za_linux_mergeable(void *p, size_t len, bool on);
+int za_linux_merged(uint64_t *pages, uint64_t *profit);
 int za_linux_pagemap(const void *p, size_t npages, uint64_t *words);
 void za_linux_pagemap_keep(int fd);
 int za_linux_pagemap_kept(void);
@@ -62,6 +64,7 @@ int za_linux_keep_only(int fd);
 void za_linux_identity(struct za_identity *out);
 int za_linux_pid(void);
 int za_linux_tid(void);
+int za_linux_random(void *to, size_t len);
 
 /* Calls that a seccomp filter answers with death: not made, as if they had been refused. */
 enum za_dead {

@@ -298,6 +298,16 @@ int za_linux_pid(void)
     return (int)za_sys0(SYS_getpid);
 }
 
+#define RANDOM_NONBLOCK 1
+
+int za_linux_random(void *to, size_t len)
+{
+    long n = za_sys3(SYS_getrandom, to, len, RANDOM_NONBLOCK);
+    if (n < 0)
+        return (int)n;
+    return (size_t)n == len ? 0 : -EIO;
+}
+
 int za_linux_tid(void)
 {
     return (int)za_sys0(SYS_gettid);

@@ -7,6 +7,10 @@
  * old blob or the new one, as it finds the record: both hold the same bytes, and the old one's stay
  * until F has ended its read section.
  *
+ * A page whose bytes a dense blob holds already goes there instead (share.c), and the index is told
+ * of every dense blob: so pages that shared a fast blob share a dense one when all have been packed
+ * again. Pages that are one word over and over, or that do not compress, are as dense as they get.
+ *
  * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
  * it gains. A heap that has doubled since is sampled again, and so is one that has changed: now and
  * then a cluster is packed without the dictionary as well, and if what it promised does not come
@@ -17,6 +21,8 @@
  * I2  Room for unpacking is there for F before the first dense blob is put.
  * I3  A dictionary is freed only when no blob of the store names it and F has passed a grace
  *     period.
+ *
+ * It is over 450 lines because all of it works on the same three buffers.
  *
  * Locks: none (W only; F reads room and dictionaries).  May sleep: mmap_lock.  Allocates: by os.
  */
@@ -29,6 +35,7 @@
 #include "base/stat.h"
 #include "compress/train.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 #define SMALL_HEAP (128 * ZA_MIB) /* below, a small dictionary */
 #define SMALL_CONTENT (16 * ZA_KIB)
@@ -59,12 +66,14 @@ static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 struct piece {
     size_t page;
     za_page rec;
+    uint32_t old_bytes;  /* share of its present blob that the page takes */
+    struct za_shared at; /* where it is to be; blob 0: in the blob to be made */
 };
 
 struct cluster {
     struct piece piece[ZA_CLUSTER_PAGES];
-    unsigned n;
-    uint32_t old_bytes; /* share of their present blobs that these pages take */
+    uint64_t tag[ZA_CLUSTER_PAGES]; /* of the pages in `staging` */
+    unsigned n, fresh;              /* pieces; pages in `staging` for the blob to be made */
 };
 
 /* --- unpacking, for W and F ---------------------------------------------- */
@@ -144,14 +153,25 @@ size_t za_dense_bytes(void)
 
 /* --- a cluster out of the store ------------------------------------------ */
 
-static void load(uint32_t blob, struct za_blob_view *v)
+static void look(uint32_t blob, struct za_blob_view *v)
 {
     if (!za_store_get(za_pg.store, blob, v))
         za_fatal(
             "a stored page has no blob: the store is damaged; stopping before wrong data is seen");
+}
+
+static void load(const struct za_blob_view *v)
+{
     const char *bad = za_dense_unpack(v, unpacked, false);
     if (bad)
         za_fatal(bad);
+}
+
+/* Is there anything to be gained for a page in a blob of this codec? */
+static bool is_fast(uint32_t codec)
+{
+    enum za_codec_id id = za_codec_of(codec);
+    return id != ZA_CODEC_ZSTD && id != ZA_CODEC_SAME && id != ZA_CODEC_RAW;
 }
 
 /* Copies the cluster's stored pages side by side into `staging`. */
@@ -165,13 +185,16 @@ static void gather(size_t first, struct cluster *c)
         za_page r = za_page_get(&za_pg.pages[first + i]);
         if (za_page_state(r) != ZA_PAGE_STORED)
             continue;
-        if (!v.raw || za_page_blob(r) != loaded)
-            load(loaded = za_page_blob(r), &v);
+        look(za_page_blob(r), &v);
+        if (!is_fast(v.codec) && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+            continue;
+        if (za_page_blob(r) != loaded)
+            load(&v);
+        loaded = za_page_blob(r);
         memcpy(staging + c->n * size, unpacked + za_page_index(r) * size, size);
         ZA_ASSERT(v.raw >= size);
-        c->old_bytes += (uint32_t)((uint64_t)v.size * size / v.raw);
-
-        c->piece[c->n++] = (struct piece){first + i, r};
+        uint32_t bytes = (uint32_t)((uint64_t)v.size * size / v.raw);
+        c->piece[c->n++] = (struct piece){.page = first + i, .rec = r, .old_bytes = bytes};
     }
 }
 
@@ -181,7 +204,7 @@ static bool any_fast(size_t first)
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
         if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
-            za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+            is_fast(v.codec))
             return true;
     }
     return false;
@@ -219,20 +242,69 @@ static void scrub(struct cluster *c)
 
 /* --- exchanging blobs ---------------------------------------------------- */
 
-static void exchange(const struct cluster *c, uint32_t blob)
+static bool same_place(struct za_shared at, za_page r)
+{
+    return at.blob == za_page_blob(r) && at.index == za_page_index(r);
+}
+
+/*
+ * Where a piece is to be, its bytes at `copy`; false: it is there already.  A page that is to be in
+ * the new blob is copied behind the others.
+ */
+static bool place(struct cluster *c, struct piece *p, const char *copy)
+{
+    size_t size = za_pg_page_size();
+    uint64_t tag;
+    enum za_stat_id what = ZA_STAT_DD_DUPLICATE;
+    p->at = za_share_find(copy, ZA_SHARE_DENSE, &tag);
+    if (p->at.blob != ZA_BLOB_NONE && same_place(p->at, p->rec))
+        return false;
+    if (p->at.blob == ZA_BLOB_NONE || !za_store_share(za_pg.store, p->at.blob, 1)) {
+        unsigned i = 0;
+        while (i < c->fresh && (tag == ZA_TAG_NONE || c->tag[i] != tag ||
+                                memcmp(copy, staging + i * size, size) != 0))
+            i++;
+        p->at = (struct za_shared){ZA_BLOB_NONE, i};
+        if (i == c->fresh) {
+            what = tag == ZA_TAG_NONE ? ZA_STAT_DD_SKIPPED : ZA_STAT_DD_UNIQUE;
+            memmove(staging + i * size, copy, size);
+            c->tag[c->fresh++] = tag;
+        }
+    }
+    za_share_count(what);
+    return true;
+}
+
+/* What dense blobs hold already leaves `staging`. */
+static void share(struct cluster *c)
+{
+    unsigned n = 0;
+    za_share_begin();
+    for (unsigned i = 0; i < c->n; i++) {
+        struct piece p = c->piece[i];
+        if (place(c, &p, staging + i * za_pg_page_size()))
+            c->piece[n++] = p;
+    }
+    c->n = n;
+}
+
+/* Takes a piece to its new blob, to which it has a reference; false: F has it, from the old one. */
+static bool exchange_piece(const struct piece *p)
+{
+    bool done = za_page_swap(&za_pg.pages[p->page], p->rec,
+                             za_page_make(ZA_PAGE_STORED, p->at.index, p->at.blob));
+    za_store_release(za_pg.store, done ? za_page_blob(p->rec) : p->at.blob, 1);
+    return done;
+}
+
+/* The pieces that have a new blob. */
+static void exchange(const struct cluster *c)
 {
     unsigned kept = 0;
     za_calm_begin();
-    for (unsigned i = 0; i < c->n; i++) {
-        const struct piece *p = &c->piece[i];
-        if (!za_page_swap(&za_pg.pages[p->page], p->rec, za_page_make(ZA_PAGE_STORED, i, blob)))
-            continue; /* F has it, from the old blob */
-        za_store_release(za_pg.store, za_page_blob(p->rec), 1);
-        kept++;
-    }
+    for (unsigned i = 0; i < c->n; i++)
+        kept += c->piece[i].at.blob != ZA_BLOB_NONE && exchange_piece(&c->piece[i]);
     za_calm_end();
-    if (kept < c->n)
-        za_store_release(za_pg.store, blob, c->n - kept);
     za_stat_add(ZA_STAT_PG_DENSE, kept);
 }
 
@@ -249,21 +321,39 @@ static void note(struct za_dict *d, size_t raw, size_t size)
     za_dict_note(d, size ? size : raw, without ? without : raw);
 }
 
-static void pack_cluster(const struct cluster *c)
+/* Makes the blob of the fresh pages, if that is worth it. */
+static void pack_fresh(struct cluster *c)
 {
-    size_t raw = (size_t)c->n << za_pg.page_shift;
+    size_t raw = (size_t)c->fresh << za_pg.page_shift, old_bytes = 0;
     struct za_dict *d = dicts.current;
-    size_t cap = (size_t)c->old_bytes * WORTH_NUM / WORTH_DEN;
-    size_t size = za_codec_zstd[EFFORT].pack(pack_room, d, staging, raw, packed, cap);
+    unsigned refs = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        refs += c->piece[i].at.blob == ZA_BLOB_NONE;
+        old_bytes += c->piece[i].at.blob == ZA_BLOB_NONE ? c->piece[i].old_bytes : 0;
+    }
+    size_t size = za_codec_zstd[EFFORT].pack(pack_room, d, staging, raw, packed,
+                                             old_bytes * WORTH_NUM / WORTH_DEN);
     if (d)
         note(d, raw, size);
     if (!size)
         return;
     uint32_t blob =
         za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
-                     za_codec_word(ZA_CODEC_ZSTD, d ? d->id : ZA_DICT_NONE), c->n);
-    if (blob != ZA_BLOB_NONE)
-        exchange(c, blob);
+                     za_codec_word(ZA_CODEC_ZSTD, d ? d->id : ZA_DICT_NONE), refs);
+    for (unsigned i = 0; blob != ZA_BLOB_NONE && i < c->fresh; i++)
+        za_share_note(c->tag[i], blob, i);
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->piece[i].at.blob == ZA_BLOB_NONE)
+            c->piece[i].at.blob = blob;
+}
+
+static void pack_cluster(struct cluster *c)
+{
+    share(c);
+    if (c->fresh)
+        pack_fresh(c);
+    if (c->n)
+        exchange(c);
 }
 
 /* --- the dictionary ------------------------------------------------------ */
@@ -357,10 +447,21 @@ static bool ready(uint64_t raw)
     return raw >= (za_conf.torture ? 0 : za_dense_least) && open_rooms();
 }
 
+/* Without one there is nothing to do, nor to learn: samples come from such clusters only. */
+static bool unit_is_fast(size_t first)
+{
+    for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
+        if (any_fast(first + i))
+            return true;
+    return false;
+}
+
 enum za_dense_end za_dense_unit(size_t unit)
 {
     uint64_t raw = za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
     size_t first = unit * za_pg.unit_pages;
+    if (!unit_is_fast(first))
+        return ZA_DENSE_DONE;
     if (!ready(raw))
         return ZA_DENSE_REFUSED;
     if (stage == STAGE_IDLE && wants_dictionary(raw))
@@ -378,8 +479,7 @@ enum za_dense_end za_dense_unit(size_t unit)
         }
         gather(first + i, &c);
         scrub(&c);
-        if (c.n)
-            pack_cluster(&c);
+        pack_cluster(&c);
     }
     return stage == STAGE_IDLE ? ZA_DENSE_DONE : ZA_DENSE_LATER;
 }

@@ -8,6 +8,7 @@
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 static uint64_t resident(const void *p, size_t len)
 {
@@ -32,6 +33,8 @@ static uint64_t meta_bytes(void)
     void *p;
     size_t len;
     for (unsigned i = 0; za_meta_chunk(i, &p, &len); i++)
+        total += resident(p, len);
+    for (unsigned i = 0; za_share_area(i, &p, &len); i++)
         total += resident(p, len);
     if (za_pg.pages) {
         size_t chunks = za_pg.records_ready;
@@ -64,6 +67,8 @@ static void store_gauges(void)
     za_stat_set(ZA_STAT_ST_DICTS, za_dense_bytes());
     za_stat_set(ZA_STAT_ST_MAPPED, s.mapped_bytes);
     za_stat_set(ZA_STAT_ST_COMPACTED, s.compacted_bytes);
+    za_share_gauges();
+    za_ksm_gauges();
 }
 
 /* On W, or in a process without one. */

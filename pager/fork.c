@@ -32,6 +32,7 @@
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 static struct za_lock fork_lock = ZA_LOCK_INIT(ZA_RANK_FORK);
 static enum za_fork_way way; /* of the fork under way; under fork_lock */
@@ -238,6 +239,7 @@ static void start_over(void)
         (void)za_os->purge(za_pg.pages, za_align_up(za_pg.records_ready * per * sizeof(uint64_t),
                                                     za_pg_page_size()));
     za_dense_forget();
+    za_share_forget();
     if (za_pg.store)
         za_store_free(za_pg.store);
     za_pg.store = NULL;

@@ -4,7 +4,8 @@
  * cluster by cluster, into blobs.
  *
  * A cluster's pages are copied out of the mirror, their dead bytes zeroed in the copy, and
- * compressed together. F may take any of them away at any moment: the commit finds out (page.h I6).
+ * compressed together, but for those whose bytes the store holds already (share.c) or that are one
+ * word over and over. F may take any of them away at any moment: the commit finds out (page.h I6).
  *
  * Liveness is asked after the page has left the program's reach and after a barrier on all threads
  * (I7), so an object written before the move is an object known live; and what it says dead may be
@@ -21,6 +22,7 @@
 #include "base/stat.h"
 #include "compress/choose.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 #define GRANULE 16u
 #define MASK_WORDS (ZA_BLOB_MAX_RAW / GRANULE / 64)
@@ -36,9 +38,17 @@ static bool liveness_known; /* every thread's stores before the last move are vi
 static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
 static struct za_choice choices[KINDS];
 
-struct batch { /* pages of one cluster on their way into one blob, in order */
+/*
+ * Pages of one cluster on their way into the store, in order: into a blob that is to be made of the
+ * first `fresh` pages of `staging`, or (blob not 0) into one that holds their bytes already, to
+ * which they have a reference.
+ */
+struct batch {
     size_t page[ZA_CLUSTER_PAGES];
-    unsigned n;
+    struct za_shared at[ZA_CLUSTER_PAGES];
+    uint64_t tag[ZA_CLUSTER_PAGES]; /* of the pages in staging */
+    unsigned n, fresh;
+    unsigned same; /* bit i: page i is one word over and over */
 };
 
 static void wait_a_moment(void)
@@ -81,10 +91,11 @@ static void give_back_page(size_t page)
         za_stat_add(ZA_STAT_PG_LIMBO, 1);
 }
 
+/* The pages that have no blob. */
 static void give_back(const struct batch *b, enum za_stat_id why)
 {
     for (unsigned i = 0; i < b->n; i++) {
-        if (!take(b->page[i], ZA_PAGE_RETURNING))
+        if (b->at[i].blob != ZA_BLOB_NONE || !take(b->page[i], ZA_PAGE_RETURNING))
             continue;
         give_back_page(b->page[i]);
         za_stat_add(why, 1);
@@ -117,36 +128,95 @@ size_t za_scrub(size_t page, char *copy)
     return live;
 }
 
+static void join(struct batch *b, size_t page, struct za_shared at, enum za_stat_id what)
+{
+    b->at[b->n] = at;
+    b->page[b->n++] = page;
+    za_share_count(what);
+}
+
+/* True: the page is one word over and over, and needs no compression (nor, of zeros, a blob). */
+static bool stage_same(struct batch *b, size_t page, const char *copy)
+{
+    uint64_t word;
+    if (za_conf.dedup == ZA_DEDUP_OFF || !za_page_is_same(copy, za_pg_page_size(), &word))
+        return false;
+    if (word == 0) {
+        drop(page, ZA_STAT_PG_ZERO);
+        za_share_count(ZA_STAT_DD_ZERO);
+        return true;
+    }
+    struct za_shared at = {.blob = za_share_same(copy, word)};
+    if (at.blob == ZA_BLOB_NONE)
+        return false;
+    b->same |= 1u << b->n;
+    join(b, page, at, ZA_STAT_DD_SAME);
+    return true;
+}
+
+/* Behind the fresh pages, or to one that has the same bytes, in the batch or in the store. */
+static void stage_content(struct batch *b, size_t page, const char *copy)
+{
+    uint64_t tag;
+    struct za_shared at = za_share_find(copy, ZA_SHARE_ANY, &tag);
+    if (at.blob != ZA_BLOB_NONE && za_store_share(za_pg.store, at.blob, 1)) {
+        join(b, page, at, ZA_STAT_DD_DUPLICATE);
+        return;
+    }
+    size_t size = za_pg_page_size();
+    for (unsigned i = 0; tag != ZA_TAG_NONE && i < b->fresh; i++) {
+        if (b->tag[i] != tag || memcmp(copy, staging + i * size, size) != 0)
+            continue;
+        join(b, page, (struct za_shared){ZA_BLOB_NONE, i}, ZA_STAT_DD_DUPLICATE);
+        return;
+    }
+    b->tag[b->fresh] = tag;
+    join(b, page, (struct za_shared){ZA_BLOB_NONE, b->fresh++},
+         tag != ZA_TAG_NONE ? ZA_STAT_DD_UNIQUE : ZA_STAT_DD_SKIPPED);
+}
+
 /*
  * Copies one claimed page behind those already in the batch,
  * or drops it when there is nothing in it.
  */
 static void stage(struct batch *b, size_t page)
 {
-    size_t size = za_pg_page_size();
-    char *copy = staging + b->n * size;
-    uint64_t word;
-    memcpy(copy, za_pg_mirror(page), size);
+    char *copy = staging + b->fresh * za_pg_page_size();
+    memcpy(copy, za_pg_mirror(page), za_pg_page_size());
     if (za_scrub(page, copy) == 0)
         drop(page, ZA_STAT_PG_DEAD);
-    else if (za_conf.dedup != ZA_DEDUP_OFF && za_page_is_same(copy, size, &word) && word == 0)
-        drop(page, ZA_STAT_PG_ZERO);
-    else
-        b->page[b->n++] = page;
+    else if (!stage_same(b, page, copy))
+        stage_content(b, page, copy);
 }
 
-static void commit(const struct batch *b, uint32_t blob)
+/* Takes a page to the blob that has its bytes; false: F was faster, and the reference goes back. */
+static bool store_page(const struct batch *b, unsigned i)
 {
-    unsigned kept = 0;
+    struct za_shared at = b->at[i];
+    if (za_page_swap(&za_pg.pages[b->page[i]], ZA_PAGE_PACKING,
+                     za_page_make(ZA_PAGE_STORED, at.index, at.blob)))
+        return true;
+    za_store_release(za_pg.store, at.blob, 1);
+    return false;
+}
+
+/* The pages that have a blob. */
+static void commit(const struct batch *b)
+{
+    unsigned all = 0, kept = 0, same = 0;
     za_calm_begin();
-    for (unsigned i = 0; i < b->n; i++)
-        kept += za_page_swap(&za_pg.pages[b->page[i]], ZA_PAGE_PACKING,
-                             za_page_make(ZA_PAGE_STORED, i, blob));
+    for (unsigned i = 0; i < b->n; i++) {
+        if (b->at[i].blob == ZA_BLOB_NONE)
+            continue;
+        bool stored = store_page(b, i);
+        all++;
+        kept += stored;
+        same += stored && (b->same >> i & 1);
+    }
     za_calm_end();
-    if (kept < b->n)
-        za_store_release(za_pg.store, blob, b->n - kept);
-    za_stat_add(ZA_STAT_PG_RACED, b->n - kept);
+    za_stat_add(ZA_STAT_PG_RACED, all - kept);
     za_stat_add(ZA_STAT_PG_PACKED, kept);
+    za_stat_add(ZA_STAT_PG_SAME, same);
     za_stat_add(ZA_STAT_PG_STORED, kept);
     za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)kept);
 }
@@ -163,44 +233,87 @@ static size_t compress_batch(const struct batch *b, size_t raw, enum za_codec_id
                           raw * WORTH_NUM / WORTH_DEN, codec);
 }
 
-/* The pages do not compress: to the heap with them, and not again for long. */
-static void leave_alone(const struct batch *b)
+static unsigned count_blobless(const struct batch *b)
 {
+    unsigned n = 0;
     for (unsigned i = 0; i < b->n; i++)
-        za_pg.units[za_pg_unit_of_page(b->page[i])].raw |=
-            (uint16_t)(1u << b->page[i] % za_pg.unit_pages);
+        n += b->at[i].blob == ZA_BLOB_NONE;
+    return n;
+}
+
+static void name_blob(struct batch *b, uint32_t blob)
+{
+    for (unsigned i = 0; i < b->fresh; i++)
+        za_share_note(b->tag[i], blob, i);
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->at[i].blob == ZA_BLOB_NONE)
+            b->at[i].blob = blob;
+}
+
+static void leave_alone(size_t page)
+{
+    za_pg.units[za_pg_unit_of_page(page)].raw |= (uint16_t)(1u << page % za_pg.unit_pages);
+}
+
+/*
+ * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they
+ * are, each in a blob of its own. The others go back to the heap, and are left alone for long.
+ */
+static void store_raw(struct batch *b)
+{
+    size_t size = za_pg_page_size();
+    for (unsigned i = 0; i < b->n; i++) {
+        struct za_shared *at = &b->at[i];
+        const char *copy = staging + at->index * size;
+        if (at->blob != ZA_BLOB_NONE)
+            continue;
+        if (za_share_seen(b->tag[at->index], b->page[i]))
+            at->blob = za_store_put(za_pg.store, copy, (uint32_t)size, (uint32_t)size,
+                                    za_checksum(copy, size), za_codec_word(ZA_CODEC_RAW, 0), 1);
+        if (at->blob == ZA_BLOB_NONE) {
+            leave_alone(b->page[i]);
+            continue;
+        }
+        za_share_note(b->tag[at->index], at->blob, 0);
+        at->index = 0;
+    }
     give_back(b, ZA_STAT_PG_RAW);
 }
 
-/* False: there is no room, and the pages went back. */
-static bool pack_batch(const struct batch *b)
+/* Makes the blob of the fresh pages. False: there is no room, and they went back. */
+static bool pack_fresh(struct batch *b)
 {
     enum za_codec_id codec = ZA_CODEC_LZ4;
-    size_t raw = b->n << za_pg.page_shift;
+    size_t raw = b->fresh << za_pg.page_shift;
     size_t size = compress_batch(b, raw, &codec);
     if (size == 0) {
-        leave_alone(b);
+        store_raw(b);
         return true;
     }
-    uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
-                                 za_checksum(staging, raw), za_codec_word(codec, 0), b->n);
+    uint32_t blob =
+        za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
+                     za_codec_word(codec, 0), count_blobless(b));
     if (blob == ZA_BLOB_NONE) {
         give_back(b, ZA_STAT_PG_REFUSED_NOMEM);
         return false;
     }
     if (codec == ZA_CODEC_SPLIT)
-        za_stat_add(ZA_STAT_PG_SPLIT, b->n);
-    commit(b, blob);
+        za_stat_add(ZA_STAT_PG_SPLIT, b->fresh);
+    name_blob(b, blob);
     return true;
 }
 
 static bool pack_cluster(size_t first)
 {
     struct batch b = {.n = 0};
+    za_share_begin();
     for (unsigned i = 0; i < za_pg.cluster_pages; i++)
         if (za_page_swap(&za_pg.pages[first + i], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
             stage(&b, first + i);
-    return b.n == 0 || pack_batch(&b);
+    bool good = b.fresh == 0 || pack_fresh(&b);
+    if (b.n > 0)
+        commit(&b);
+    return good;
 }
 
 /* Purges the mirror of pages that are not there any more, in runs (page.h I3). */

@@ -13,6 +13,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 struct za_pager za_pg = {.uffd = -1, .heir_sock = -1};
 
@@ -286,4 +287,5 @@ void za_pager_check(void)
     }
     if (za_pg.store)
         za_store_check(za_pg.store);
+    za_share_check();
 }

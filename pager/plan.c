@@ -133,6 +133,18 @@ static bool any_stored(size_t unit)
     return false;
 }
 
+/* What of a chunk is known not to compress, and what is stored, in units. */
+static void show_kernel(size_t chunk)
+{
+    unsigned raw = 0, stored = 0;
+    for (size_t i = 0; i < ZA_UNITS_PER_CHUNK; i++) {
+        size_t unit = chunk * ZA_UNITS_PER_CHUNK + i;
+        raw += (unsigned)__builtin_popcount(za_pg.units[unit].raw);
+        stored += za_pg.units[unit].raw == 0 && any_stored(unit);
+    }
+    za_ksm_look(chunk, raw / za_pg.unit_pages, stored);
+}
+
 static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 {
     uint16_t raw = u->raw;
@@ -144,6 +156,8 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
     if (u->raw != raw)
         u->raw_due = later(tick, BACKOFF_RAW);
     u->stored = tick;
+    if (za_conf.ksm)
+        show_kernel(unit / ZA_UNITS_PER_CHUNK);
     rest(unit, u, tick);
     if (warm || !za_conf.dense_ms || !any_stored(unit))
         return;

@@ -53,6 +53,10 @@ void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);
 uint16_t za_unit_raw(const struct za_unit *u);
 
+/* ksm.c */
+void za_ksm_look(size_t chunk, unsigned raw, unsigned stored);
+void za_ksm_gauges(void);
+
 /* fault.c */
 void za_fault_main(void *arg);
 void za_fault_loop(bool child);

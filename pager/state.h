@@ -49,7 +49,7 @@ struct za_chunk {
     uint8_t registered; /* [a] W sets, never cleared except in a child */
     uint8_t stirred;    /* [a] F: pages came back in units at rest; W clears */
     uint8_t lost;       /* [w] remap: some of its mirror is not ours any more (remap.c) */
-    uint8_t spare;
+    uint8_t merges;     /* [w] the kernel may merge its pages (ksm.c) */
 };
 
 /*

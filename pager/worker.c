@@ -19,6 +19,7 @@
 #include "pager/dense.h"
 #include "pager/door.h"
 #include "pager/private.h"
+#include "pager/share.h"
 
 #define SLEEP_MAX_NS ZA_NS_PER_S
 #define SLEEP_MIN_NS (2 * ZA_NS_PER_MS)
@@ -171,6 +172,7 @@ static bool tidy_store(void)
 {
     za_store_reclaim(za_pg.store);
     za_dense_sweep();
+    za_share_turn();
     bool more = !za_room_scarce() && za_dense_turn();
     return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
 }

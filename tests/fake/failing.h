@@ -50,7 +50,10 @@
     X(say, int, (int sock), (sock)) \
     X(hear, int, (int sock, bool wait), (sock, wait)) \
     X(map_for_me, int, (void **out), (out)) \
-    X(keep_only, int, (int fd), (fd))
+    X(keep_only, int, (int fd), (fd)) \
+    X(mergeable, int, (void *p, size_t len, bool on), (p, len, on)) \
+    X(merged, int, (uint64_t * pages, uint64_t * profit), (pages, profit)) \
+    X(random, int, (void *to, size_t len), (to, len))
 
 #define FAILING_X(name, type, params, args) FAILING_##name,
 enum failing_call { FAILING_TABLE(FAILING_X) FAILING_MAX };

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,9 +30,10 @@
 #define UNIT REGION_UNIT
 #define PAGES (6 * UNIT) /* with contents that compress; behind them one unit of noise */
 #define NOISE PAGES
-#define FAR (20 * UNIT) /* where a block is relocated to */
-#define HANG_S 60 /* on however busy a machine */
-#define DIED 3 /* exit status: a forked child ended with a line of ours */
+#define FAR (20 * UNIT)  /* where a block is relocated to */
+#define COPY (30 * UNIT) /* of the first unit: its pages share blobs */
+#define HANG_S 60        /* on however busy a machine */
+#define DIED 3           /* exit status: a forked child ended with a line of ours */
 #define OUTPUT_MAX 2048
 
 /* Lines in which a run may end. */
@@ -45,6 +47,7 @@ static void verify(uint32_t stamp)
 {
     CHECK(region_holds(0, PAGES, stamp));
     CHECK(region_holds_random(NOISE, UNIT));
+    CHECK(region_holds_as(COPY, UNIT, 0, 1));
 }
 
 /* Everything the pager counts when it does not do what it was asked for. */
@@ -146,6 +149,7 @@ static void scenario(void)
 {
     region_fill(0, PAGES, 1);
     region_fill_random(NOISE, UNIT);
+    memcpy(region_at(COPY), region_at(0), UNIT * REGION_PAGE);
     evict();
     verify(1);
     evict();
@@ -178,6 +182,7 @@ static int run(enum failing_call call, unsigned k, bool forever, int err)
     if (pid == 0) {
         setpgid(0, 0);
         dup2(out, 2);
+        za_conf.dedup = ZA_DEDUP_CONTENT;
         region_start(ZA_CHUNK_SIZE);
         alarm(HANG_S);
         scenario();
@@ -307,6 +312,7 @@ SWEEP(say, EPIPE, BOTH, FORK_NO_UFFD)
 SWEEP(hear, EPIPE, ONCE, FORK_NO_UFFD)
 SWEEP(map_for_me, ENOMEM, BOTH, NULL)
 SWEEP(keep_only, EMFILE, BOTH, FORK_NO_UFFD)
+SWEEP(random, ENOSYS, BOTH, NULL)
 
 /* A place of the mirror is lost for good: its chunk stays as it is. */
 UNIT_TEST(carry_off_loses_its_place)

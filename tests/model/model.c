@@ -41,6 +41,8 @@
  *     claim, and never has to send away a waiting thread because W is not done (I4).
  *
  * LEFT OUT
+ * Sharing of equal pages (pager/share.c): it adds no state and no step of F; to a record it is a
+ * commit to a blob that has references, and only W's steps, which are one thread's, look at those.
  * Weak memory order: liveness needs its barrier, the model is sequentially consistent. What a child
  * without handlers reads. EAGAIN and ENOMEM, which are retried. The hand-over of the descriptor:
  * the child begins with a fault thread of its own and the window closed. More than two pages,

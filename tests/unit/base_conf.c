@@ -259,8 +259,6 @@ UNIT_TEST(not_in_this_version)
 {
     struct za_conf c;
 
-    refused("dedup:content", "zalloc: ZALLOC_CONF: dedup:content: content dedup is not in this "
-                             "version; keeping zero\n");
     refused("file:/a/b", "zalloc: ZALLOC_CONF: file:/a/b: the file tier is not in this version; "
                          "ignored\n");
     CHECK_EQ(parse(&c, "file:"), 0);

@@ -206,3 +206,38 @@ UNIT_TEST(checksum_changes_with_every_bit)
     }
     CHECK_EQ(za_checksum(page, sizeof(page)), sum);
 }
+
+UNIT_TEST(a_word_over_and_over_is_its_word)
+{
+    const struct za_codec *c = za_codec(ZA_CODEC_SAME);
+    static uint64_t page[512], back[512];
+    char out[16];
+
+    for (size_t i = 0; i < ZA_ARRAY_LEN(page); i++)
+        page[i] = 0x1122334455667788u;
+    CHECK_EQ(c->pack(NULL, NULL, page, sizeof(page), out, sizeof(out)), sizeof(page[0]));
+    CHECK_EQ(c->pack(NULL, NULL, page, sizeof(page), out, 7), 0);
+    CHECK(c->unpack(NULL, NULL, out, 8, back, sizeof(back)));
+    CHECK_EQ(memcmp(page, back, sizeof(page)), 0);
+    memset(back, 0, sizeof(back));
+    CHECK(c->unpack(NULL, NULL, out, 8, back, 20));
+    CHECK(memcmp(page, back, 20) == 0 && ((char *)back)[20] == 0);
+    CHECK(!c->unpack(NULL, NULL, out, 7, back, sizeof(back)));
+    CHECK(!c->unpack(NULL, NULL, out, 9, back, sizeof(back)));
+    page[511]++;
+    CHECK_EQ(c->pack(NULL, NULL, page, sizeof(page), out, sizeof(out)), 0);
+}
+
+UNIT_TEST(raw_is_the_bytes)
+{
+    const struct za_codec *c = za_codec(ZA_CODEC_RAW);
+    char in[100], out[100], back[100] = {0};
+
+    for (size_t i = 0; i < sizeof(in); i++)
+        in[i] = (char)(i * 37);
+    CHECK_EQ(c->pack(NULL, NULL, in, sizeof(in), out, sizeof(out)), sizeof(in));
+    CHECK_EQ(c->pack(NULL, NULL, in, sizeof(in), out, sizeof(out) - 1), 0);
+    CHECK(c->unpack(NULL, NULL, out, sizeof(out), back, 60));
+    CHECK(memcmp(in, back, 60) == 0 && back[60] == 0);
+    CHECK(!c->unpack(NULL, NULL, out, 60, back, 61));
+}

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "compress/table.h"
 #include "tests/unit/compress_kit.h"
 
 UNIT_TEST(model_of_small_blobs)
@@ -258,6 +259,30 @@ UNIT_TEST(no_such_blob)
     CHECK(za_store_get(s, id, &v));
     za_store_release(s, id, 1);
     CHECK(!za_store_get(s, id, &v));
+    za_store_free(s);
+}
+
+/* Who refers to a blob may have more references, what readers have dropped or not; nobody else. */
+UNIT_TEST(shared_while_it_has_references)
+{
+    struct za_store *s = za_store_new(&ops);
+    struct za_blob_view v;
+
+    CHECK(!za_store_share(s, ZA_BLOB_NONE, 1));
+    CHECK(!za_store_share(s, 1, 1));
+    uint32_t id = za_store_put(s, "x", 1, 4096, 0, ZA_CODEC_NONE, 1);
+    za_store_drop_later(s, id, 1);
+    CHECK(za_store_share(s, id, 2));
+    za_store_reclaim(s);
+    za_store_check(s);
+    CHECK(za_store_get(s, id, &v));
+    CHECK(!za_store_share(s, id, ZA_BLOB_MAX_REFS));
+    CHECK(za_store_share(s, id, ZA_BLOB_MAX_REFS - 2));
+    CHECK(!za_store_share(s, id, 1));
+    za_store_release(s, id, ZA_BLOB_MAX_REFS);
+    CHECK(!za_store_share(s, id, 1));
+    CHECK(!za_store_get(s, id, &v));
+    za_store_check(s);
     za_store_free(s);
 }
 

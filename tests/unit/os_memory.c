@@ -276,3 +276,29 @@ UNIT_TEST(names_of_errors)
     CHECK_STR(za_os_errname(-EBUSY), "EBUSY");
     CHECK_STR(za_os_errname(123456), "an unexpected error");
 }
+
+UNIT_TEST(random_bytes_differ)
+{
+    unsigned char a[64] = {0}, b[64] = {0};
+
+    start();
+    CHECK_EQ(za_os->random(a, sizeof(a)), 0);
+    CHECK_EQ(za_os->random(b, sizeof(b)), 0);
+    CHECK(memcmp(a, b, sizeof(a)) != 0);
+}
+
+/* A kernel without KSM says so; one with it counts. */
+UNIT_TEST(mergeable_or_not)
+{
+    uint64_t pages = ~0ull, profit = ~0ull;
+
+    start();
+    char *p = map(4);
+    memset(p, 1, 4 * page);
+    int r = za_os->mergeable(p, 4 * page, true);
+    CHECK(r == 0 || r == -EINVAL);
+    CHECK_EQ(za_os->mergeable(p, 4 * page, false), r);
+    CHECK(p[0] == 1 && p[4 * page - 1] == 1);
+    r = za_os->merged(&pages, &profit);
+    CHECK(r == -ENOENT || (r == 0 && pages < ~0ull && profit < ~0ull));
+}
