@@ -148,7 +148,18 @@ static bool out_of_reach(za_page r)
 }
 
 /*
- * W is moving this page one way or the other.
+ * W takes this page out, and nobody else touches it until W has seen what became of it: the kernel
+ * may move it and not say so. W wakes whoever is left asleep here (page.h I11).
+ */
+static void leave_to_worker(size_t page)
+{
+    __atomic_store_n(&za_pg.awaited, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&za_pg.pages[page], __ATOMIC_SEQ_CST) != ZA_PAGE_MOVING)
+        wake(page);
+}
+
+/*
+ * W is moving this page back.
  * There may be nothing to move: then the record stays W's.
  */
 static void fetch_in_flight(size_t page, za_page r)
@@ -207,9 +218,11 @@ static void serve_in_window(size_t page, za_page r, bool write)
 
 static void serve_page(size_t page, bool write)
 {
+    /* First the window, then the record: in a window it is the one that stays. */
+    bool window = __atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST);
     za_page r = za_page_get(&za_pg.pages[page]);
     za_stat_add(ZA_STAT_PG_FAULTS, 1);
-    if (__atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST)) {
+    if (window) {
         serve_in_window(page, r, write);
         return;
     }
@@ -217,7 +230,7 @@ static void serve_page(size_t page, bool write)
     serving = page;
     switch (za_page_state(r)) {
     case ZA_PAGE_KERNEL: fill_fresh(page, write); break;
-    case ZA_PAGE_MOVING:
+    case ZA_PAGE_MOVING: leave_to_worker(page); break;
     case ZA_PAGE_RETURNING: fetch_in_flight(page, r); break;
     case ZA_PAGE_LIMBO:
     case ZA_PAGE_PACKING: bring_back(page); break;

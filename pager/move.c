@@ -2,6 +2,12 @@
 /*
  * move -- the back-end on UFFDIO_MOVE: the frame itself goes to the mirror and comes back.
  *
+ * What MOVE answers is not always what it has done.  Linux 6.18 tries a page again whose entry has
+ * changed under its hands (a copy-on-write beside it), moves it then, does not count it, and on the
+ * next look finds it in its own way: EEXIST, or a count that is too small, for pages that have been
+ * moved.  So whoever gets EEXIST moves the page at the destination back first: that works if it is
+ * the page, and leaves what else is there to be purged.
+ *
  * MOVE refuses by itself what must stay: locked, protected and keyed ranges, runs over two mappings
  * (EINVAL), pages that are shared after a fork, merged, or pinned by a device (EBUSY).  What it will
  * not move back is copied page by page, if F asks.
@@ -11,10 +17,12 @@
 #include <errno.h>
 
 #include "base/remedy.h"
+#include "base/stat.h"
 #include "pager/mover.h"
 #include "pager/private.h"
 
 #define TRIES 1000u
+#define OUT_TRIES 4u
 
 static const char *trial(int fd)
 {
@@ -35,10 +43,38 @@ static void look(size_t first, unsigned n, unsigned char *pages)
     (void)pages;
 }
 
+static bool passing(int64_t r)
+{
+    return r == -EAGAIN || r == -ENOMEM;
+}
+
+/* The page at `to`, on W, which MOVE found in its way: moved from `from` unsaid, or garbage. */
+static void clear_way(char *to, char *from)
+{
+    size_t size = za_pg_page_size();
+    int64_t r;
+    while (passing(r = za_os->uffd_move(za_pg.uffd, from, to, size, true)))
+        za_os->relax();
+    if (r > 0 || r == -ENOENT) {
+        za_stat_add(ZA_STAT_PG_UNSAID, r > 0);
+        return;
+    }
+    while (r != -EEXIST && passing(r = za_os->uffd_copy(za_pg.uffd, from, to, size, true)))
+        za_os->relax(); /* what MOVE does not take back is copied, unless a page is there */
+    if (r > 0 || r == -EEXIST)
+        (void)za_os->purge(to, size);
+}
+
 static int64_t out(size_t page, size_t n)
 {
-    return za_os->uffd_move(za_pg.uffd, za_pg_mirror(page), za_pg_heap(page), n << za_pg.page_shift,
-                            false);
+    int64_t r = -EEXIST;
+    for (unsigned i = 0; i < OUT_TRIES && r == -EEXIST; i++) {
+        r = za_os->uffd_move(za_pg.uffd, za_pg_mirror(page), za_pg_heap(page),
+                             n << za_pg.page_shift, false);
+        if (r == -EEXIST)
+            clear_way(za_pg_mirror(page), za_pg_heap(page));
+    }
+    return r;
 }
 
 static int64_t move_some(size_t page, size_t n, void (*again)(void))
@@ -46,7 +82,7 @@ static int64_t move_some(size_t page, size_t n, void (*again)(void))
     for (;;) {
         int64_t r = za_os->uffd_move(za_pg.uffd, za_pg_heap(page), za_pg_mirror(page),
                                      n << za_pg.page_shift, true);
-        if (r != -EAGAIN && r != -ENOMEM)
+        if (!passing(r))
             return r;
         again();
     }
@@ -107,12 +143,11 @@ static int64_t move_in(size_t to, size_t from)
 /* One page that is at its heap address, or a hole; what MOVE refuses is copied. */
 static int carry(size_t to, size_t from)
 {
-    size_t size = za_pg_page_size();
-    int64_t r = -EAGAIN;
-    for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
+    int64_t r = -EEXIST;
+    for (unsigned i = 0; i < TRIES && r == -EEXIST; i++) {
         r = move_in(to, from);
-        if (r == -EEXIST && za_os->purge(za_pg_heap(to), size) == 0)
-            r = -EAGAIN;
+        if (r == -EEXIST)
+            clear_way(za_pg_heap(to), za_pg_heap(from));
     }
     if (r > 0 || r == -ENOENT || za_without(D8_MOVED))
         return 0;

@@ -32,7 +32,7 @@ struct za_mover {
     int64_t (*out)(size_t page, size_t n);
     /* W, page in RETURNING: 1 it is back, 0 F was faster, or -errno: it is where it was. */
     int (*back)(size_t page, void (*again)(void));
-    /* F, page in BACK that was MOVING or RETURNING: 1 it is back, else it was not there (yet). */
+    /* F, page in BACK that was RETURNING: 1 it is back, else it was not there (any more). */
     int (*fetch)(size_t page, void (*again)(void));
     /* F, pages in BACK that were LIMBO or PACKING: all are back. */
     void (*fetch_run)(size_t page, size_t n, void (*again)(void));

@@ -23,7 +23,7 @@
  *
  *   KERNEL     nobody     the page is at its heap address, or nowhere (a hole, which reads as
  *                         zeros)
- *   MOVING     W, F takes W's MOVE to the mirror is under way; the page was seen present before
+ *   MOVING     W          W's MOVE to the mirror is under way; the page was seen present before
  *   LIMBO      nobody     in the mirror
  *   PACKING    W, F takes in the mirror; W is copying and compressing it
  *   RETURNING  W, F takes W is moving it from the mirror to the heap
@@ -35,7 +35,7 @@
  *
  *   KERNEL -W-> MOVING -W-> LIMBO -W-> PACKING -W-> STORED -F-> FILLING -F-> KERNEL
  *          -F-> FILLING -F-> KERNEL
- *   MOVING, LIMBO, PACKING, RETURNING -F-> BACK -F-> KERNEL;
+ *   MOVING -W-> KERNEL (refused); LIMBO, PACKING, RETURNING -F-> BACK -F-> KERNEL;
  *   BACK -F-> the state before, when there was nothing to move
  *   PACKING -W-> RETURNING -W-> KERNEL or LIMBO;
  *   PACKING, LIMBO, STORED -W-> KERNEL (contents dropped)
@@ -50,8 +50,8 @@
  * I3  Only W puts pages into the mirror (F only a page of zeros, for W to read: I6). Hence W may
  *     purge the mirror of any page whose record is KERNEL, STORED or FILLING, whenever it likes;
  *     and what a MOVE finds there (EEXIST) is nothing.
- * I4  F never waits: for every state there is a step that it takes alone. W may wait for F: BACK
- *     and FILLING end soon.
+ * I4  F never waits: for every state there is a step that it takes alone; in MOVING, to leave the
+ *     thread asleep (I11). W may wait for F: BACK and FILLING end soon.
  * I5  A blob reference belongs to the STORED record; the compare-and-swap that takes the record out
  *     of STORED takes the reference with it. The blob is freed by the last reference
  *     (compress/store.h).
@@ -69,6 +69,10 @@
  *     never reads a mirror page that W may purge (it would wait for itself).
  * I10 A child made without our handlers is given, from the records, what is out; W takes nothing away
  *     meanwhile that the program gave up after the child was made (calm.c).
+ * I11 A page in MOVING is touched by W alone, since the kernel may move it without saying so (move.c):
+ *     F, were it to bring the page back, might see it moved once more. F says that somebody waits and
+ *     looks at the record again; W takes the record out of MOVING and looks whether somebody waits.
+ *     Both in sequentially consistent order: one of them sees the other, and wakes the thread.
  *
  * What can still go wrong, and what happens: the store has no memory (page returns, counted); MOVE
  * refuses (page stays, counted by reason); a checksum differs (fatal, I1 is broken: never return

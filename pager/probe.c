@@ -6,7 +6,7 @@
  * are warm: nothing is copied or compressed until a page has stayed untouched in limbo for the cold
  * age.
  *
- * I1  Only pages seen present enter MOVING, so that a fault on one means it has reached the mirror.
+ * I1  Only pages seen present enter MOVING.
  * I2  Every refusal by the kernel is counted by its reason and leaves the page where it was.
  *
  * Locks: none (W only).  May sleep: mmap_lock.  May fault: no.  Allocates: nothing.
@@ -19,35 +19,39 @@
 
 #define MOVE_TRIES 4
 
-/*
- * Takes a page out of MOVING; false: F has brought it back. F's claim is short: it is waited for.
- */
-static bool resolve(size_t page, enum za_page_state to)
+/* Takes a page out of MOVING, which is W's own; F's claim for a bare child is short. */
+void za_moving_end(size_t page, za_page to)
 {
     uint64_t *rec = &za_pg.pages[page];
-    for (;;) {
-        if (za_page_swap(rec, ZA_PAGE_MOVING, to))
-            return true;
-        if (za_page_get(rec) == ZA_PAGE_KERNEL)
-            return false;
+    za_page moving = ZA_PAGE_MOVING;
+    while (
+        !__atomic_compare_exchange_n(rec, &moving, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        moving = ZA_PAGE_MOVING;
         za_os->relax();
     }
+}
+
+/*
+ * After pages have left MOVING: whose threads F has left asleep meanwhile ask again (page.h I11).
+ */
+void za_moving_over(size_t page, size_t n)
+{
+    if (__atomic_exchange_n(&za_pg.awaited, 0, __ATOMIC_SEQ_CST))
+        (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(page), n << za_pg.page_shift);
 }
 
 static void unclaim(size_t page, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        (void)resolve(page + i, ZA_PAGE_KERNEL);
+        za_moving_end(page + i, ZA_PAGE_KERNEL);
 }
 
-static size_t settle(size_t page, size_t n)
+static void settle(size_t page, size_t n)
 {
-    size_t kept = 0;
     for (size_t i = 0; i < n; i++)
-        kept += resolve(page + i, ZA_PAGE_LIMBO);
+        za_moving_end(page + i, ZA_PAGE_LIMBO);
     za_stat_add(ZA_STAT_PG_PROBED, (int64_t)n);
-    za_stat_add(ZA_STAT_PG_LIMBO, (int64_t)kept);
-    return kept;
+    za_stat_add(ZA_STAT_PG_LIMBO, (int64_t)n);
 }
 
 static void count_refusal(int err, size_t n)
@@ -66,15 +70,10 @@ static void count_refusal(int err, size_t n)
  * The kernel refused the page at the head of a run:
  * how many pages to leave out (all: give up this run).
  */
-static size_t refused(size_t page, size_t n, int err, unsigned *tries)
+static size_t refused(size_t n, int err, unsigned *tries)
 {
     if (err == EAGAIN && (*tries)++ < MOVE_TRIES)
         return 0;
-    if (err == EEXIST && (*tries)++ < MOVE_TRIES) {
-        /* None of these has been moved: what is there is nothing (page.h I3). */
-        (void)za_os->purge(za_pg_mirror(page), n << za_pg.page_shift);
-        return 0;
-    }
     bool one = err == EBUSY || err == ENOENT || err == EEXIST;
     size_t out = one ? 1 : n;
     if (err != ENOENT)
@@ -94,24 +93,26 @@ static size_t claim(size_t page, size_t n)
 /* A run over two mappings is refused as a whole: then its pages go one by one. */
 static size_t move_claimed(size_t page, size_t n)
 {
-    size_t kept = 0, at_once = n;
+    size_t kept = 0, at_once = n, first = page, all = n;
     unsigned tries = 0;
     while (n > 0) {
         size_t ask = za_min(n, at_once);
         int64_t r = za_pg.mover->out(page, ask);
         size_t done = r > 0 ? (size_t)r >> za_pg.page_shift : 0;
-        kept += settle(page, done);
+        settle(page, done);
+        kept += done;
         if (done > 0)
             tries = 0;
         if (r == -EINVAL && ask > 1) {
             at_once = 1;
         } else if (r <= 0) {
-            done = refused(page, ask, (int)-r, &tries);
+            done = refused(ask, (int)-r, &tries);
             unclaim(page, done);
         }
         page += done;
         n -= done;
     }
+    za_moving_over(first, all);
     return kept;
 }
 

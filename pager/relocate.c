@@ -34,16 +34,6 @@ static void wait_a_moment(void)
     za_os->relax();
 }
 
-/*
- * Puts a page of `to` from MOVING to its new state;
- * F may be looking at it because of an old message.
- */
-static void install(size_t to, za_page r)
-{
-    while (!za_page_swap(&za_pg.pages[to], ZA_PAGE_MOVING, r))
-        za_os->relax();
-}
-
 /* A page in limbo goes to its heap address first, by MOVE or by copying; F may be faster. */
 static void out_of_limbo(size_t page)
 {
@@ -67,14 +57,14 @@ static bool try_page(size_t from, size_t to, int *err)
     za_page r = za_page_get(rec);
     if (r == ZA_PAGE_KERNEL) {
         *err = za_pg.mover->carry(to, from);
-        install(to, ZA_PAGE_KERNEL);
+        za_moving_end(to, ZA_PAGE_KERNEL);
         return true;
     }
     if (r == ZA_PAGE_LIMBO)
         out_of_limbo(from);
     if (za_page_state(r) != ZA_PAGE_STORED || !za_page_swap(rec, r, ZA_PAGE_KERNEL))
         return false;
-    install(to, r);
+    za_moving_end(to, r);
     za_stat_add(ZA_STAT_PG_MOVED, 1);
     return true;
 }
@@ -92,7 +82,8 @@ static int take_place(size_t t, size_t n)
         return r;
     r = za_os->purge(za_pg_heap(t), n << za_pg.page_shift);
     for (size_t i = 0; r < 0 && i < n; i++)
-        install(t + i, ZA_PAGE_KERNEL); /* locked in between: not ours after all */
+        za_moving_end(t + i, ZA_PAGE_KERNEL); /* locked in between: not ours after all */
+    za_moving_over(t, n);
     return r;
 }
 
@@ -109,7 +100,7 @@ static size_t carry_run(size_t from, size_t to, size_t n)
         return 0;
     size_t done = za_pg.mover->carry_run(to, from, run);
     for (size_t i = 0; i < done; i++)
-        install(to + i, ZA_PAGE_KERNEL);
+        za_moving_end(to + i, ZA_PAGE_KERNEL);
     return done;
 }
 
@@ -138,6 +129,7 @@ int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
         }
         i += done;
     }
+    za_moving_over(t, n);
     za_plan_rested(f, n);
     za_plan_rested(t, n);
     return 0;

@@ -16,11 +16,9 @@
  * R1  The mirror of a page is empty when W claims it (KERNEL -> MOVING): whoever brings a page back
  *     purges before the record leaves BACK or RETURNING, and W looks before it claims, because its
  *     own late reading may have left a page of zeros there.
- * R2  Hence, in MOVING, a page in the mirror means that mremap is over, and F may copy; nothing there
- *     means that it is not, or that the message is old: the record goes back to MOVING, the thread
- *     asks again.  F must not put anything at the heap address before: mremap would take it along.
- *     W makes sure that every page it took is in the mirror (a page the program dropped by a system
- *     call of its own in between becomes zeros), so nobody asks for ever.
+ * R2  In MOVING F puts nothing at the heap address (page.h I11): mremap would take it along. W makes
+ *     sure that every page it took is in the mirror (a page the program dropped by a system call of
+ *     its own in between becomes zeros).
  * R3  In LIMBO, PACKING and BACK a hole in the mirror is a page that is gone: F looks, and stops the
  *     process rather than return zeros.
  * R4  In RETURNING both W and F may copy.  The second finds the page there (EEXIST) and purges

@@ -91,6 +91,7 @@ struct za_pager {
     uint32_t window_served; /* [a] faults served in a window: reconcile afterwards */
     uint32_t giving;        /* [a] F fills a bare child: calm.c; futex word of W */
     uint32_t taking;        /* [a] W takes contents away; W alone writes */
+    uint32_t awaited;       /* [a] F has left a fault on a page in MOVING to W: page.h I11 */
     uint32_t windowed;      /* [a] pages in window_pages; F adds, W empties when it reconciles */
     int heir_sock;          /* [a] where F sends the child's userfaultfd; -1: none (heir.c) */
     uint32_t forked;        /* [a] the forking thread is behind its system call */
