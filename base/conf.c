@@ -60,7 +60,6 @@ static const struct {
     const char *key, *value, *why;
 } not_yet[] = {
     {"dedup", "content", "content dedup is not in this version"},
-    {"file", NULL, "the file tier is not in this version"},
 };
 
 /* Keys that may change while the program runs. */

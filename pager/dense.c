@@ -26,6 +26,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/train.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define SMALL_HEAP (128 * ZA_MIB) /* below, a small dictionary */
@@ -36,6 +37,14 @@
 #define EFFORT ZA_ZSTD_LAZY
 
 size_t za_dense_least = 32 * ZA_MIB;
+
+#define DAMAGED \
+    "a stored page does not decompress: memory was damaged; stopping before wrong data is seen"
+#define WRONG \
+    "a stored page fails its checksum: memory was damaged; stopping before wrong data is seen"
+#define FILE_DAMAGED \
+    "a page in the file tier fails its checksum: its file was changed; stopping before wrong data " \
+    "is seen"
 
 enum stage { STAGE_IDLE, STAGE_SAMPLING, STAGE_TRAINING };
 
@@ -67,14 +76,16 @@ const char *za_dense_unpack(const struct za_blob_view *v, char *to, bool on_faul
 {
     const struct za_codec *c = za_codec(za_codec_of(v->codec));
     void *room = on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
+    const void *bytes = v->bytes ? v->bytes : za_filing_fetch(v, on_fault_thread);
+    if (!bytes)
+        return "a page cannot be read back from the file tier: its file is cut short, or its disk "
+               "fails; stopping before wrong data is seen";
     if (v->raw > ZA_BLOB_MAX_RAW ||
-        !c->unpack(c->unpack_bytes ? room : NULL, za_dicts_at(&dicts, za_dict_of(v->codec)),
-                   v->bytes, v->size, to, v->raw))
-        return "a stored page does not decompress: memory was damaged; stopping before wrong data is "
-               "seen";
+        !c->unpack(c->unpack_bytes ? room : NULL, za_dicts_at(&dicts, za_dict_of(v->codec)), bytes,
+                   v->size, to, v->raw))
+        return v->bytes ? DAMAGED : FILE_DAMAGED;
     if (!za_without(P1_CHECKSUM) && za_checksum(to, v->raw) != v->checksum)
-        return "a stored page fails its checksum: memory was damaged; stopping before wrong data is "
-               "seen";
+        return v->bytes ? WRONG : FILE_DAMAGED;
     return NULL;
 }
 
@@ -136,7 +147,14 @@ static void load(uint32_t blob, struct za_blob_view *v)
         za_fatal(bad);
 }
 
-/* Copies the cluster's stored pages side by side into `staging`. */
+/* What is in a file stays there: it has been packed densely, or had its time to be. */
+static bool in_file(uint32_t blob)
+{
+    struct za_blob_view v;
+    return za_store_get(za_pg.store, blob, &v) && !v.bytes;
+}
+
+/* Copies the cluster's pages that are stored in memory side by side into `staging`. */
 static void gather(size_t first, struct cluster *c)
 {
     size_t size = za_pg_page_size();
@@ -145,7 +163,7 @@ static void gather(size_t first, struct cluster *c)
     memset(c, 0, sizeof(*c));
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
-        if (za_page_state(r) != ZA_PAGE_STORED)
+        if (za_page_state(r) != ZA_PAGE_STORED || in_file(za_page_blob(r)))
             continue;
         if (!v.raw || za_page_blob(r) != loaded)
             load(loaded = za_page_blob(r), &v);
@@ -163,7 +181,7 @@ static bool any_fast(size_t first)
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
         if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
-            za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+            v.bytes && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
             return true;
     }
     return false;

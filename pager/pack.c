@@ -20,6 +20,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/codec.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define GRANULE 16u
@@ -160,6 +161,10 @@ static bool pack_batch(const struct batch *b)
     if (size == 0) {
         give_back(b, ZA_STAT_PG_RAW);
         return false;
+    }
+    if (!za_filing_room()) {
+        give_back(b, ZA_STAT_PG_REFUSED_FULL);
+        return true;
     }
     uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
                                  za_checksum(staging, raw), za_codec_word(ZA_CODEC_LZ4, 0), b->n);

@@ -77,6 +77,8 @@ bool za_heir_serve(void);
 void za_heir_forget(void);
 
 /* worker.c */
+void *za_store_map(size_t len);
+void za_store_unmap(void *p, size_t len);
 void za_worker_start(void);
 void za_worker_main(void *arg);
 
@@ -87,6 +89,7 @@ enum za_mail_op {
     ZA_MAIL_RELOCATE,
     ZA_MAIL_EVICT,
     ZA_MAIL_DENSE,
+    ZA_MAIL_FILE,
     ZA_MAIL_THAW,
     ZA_MAIL_STATS,
     ZA_MAIL_PIN,

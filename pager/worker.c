@@ -18,6 +18,7 @@
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/door.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define SLEEP_MAX_NS ZA_NS_PER_S
@@ -45,22 +46,24 @@ static const char *open_backend(void)
     return za_mover_choose(fd);
 }
 
-static void *store_map(size_t len)
+void *za_store_map(size_t len)
 {
     void *p;
     return za_os->map(&p, len) < 0 ? NULL : p;
 }
 
-static void store_unmap(void *p, size_t len)
+void za_store_unmap(void *p, size_t len)
 {
     (void)za_os->unmap(p, len);
 }
 
 static bool open_store(void)
 {
-    static const struct za_store_ops ops = {store_map, store_unmap};
+    static const struct za_store_ops ops = {za_store_map, za_store_unmap};
     if (!za_pg.store)
         za_pg.store = za_store_new(&ops);
+    if (za_pg.store)
+        za_filing_open();
     return za_pg.store != NULL;
 }
 
@@ -147,6 +150,7 @@ static bool tidy_store(void)
     za_store_reclaim(za_pg.store);
     za_dense_sweep();
     bool more = za_dense_turn();
+    more |= za_filing_turn(za_os->now());
     return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
 }
 
@@ -180,6 +184,8 @@ static uint64_t turn(uint64_t now)
         za_plan_everything(true);
         if (za_stat_get(ZA_STAT_PG_TURNS) % TORTURE_DENSE == 0)
             za_plan_dense(true);
+        if (za_stat_get(ZA_STAT_PG_TURNS) % TORTURE_DENSE == 1)
+            za_store_close(za_pg.store);
         return SLEEP_MIN_NS;
     }
     bool untidy = tidy_store();
