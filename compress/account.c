@@ -56,6 +56,11 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
         *len = za_align_up(sizeof(*s), za_os->page_size);
         return true;
     }
+    if (index-- == 0) {
+        *addr = s->tier.keys;
+        *len = s->tier.keys ? za_tier_key_bytes() : 0;
+        return true;
+    }
     if (index < s->table.ladder.rungs)
         return rung_area(&s->table.ladder, index, addr, len);
     index -= s->table.ladder.rungs;

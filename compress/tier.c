@@ -23,7 +23,7 @@ static uint32_t whole_blocks(uint32_t bytes)
     return (uint32_t)za_align_up(bytes, ZA_TIER_BLOCK);
 }
 
-static size_t key_bytes(void)
+size_t za_tier_key_bytes(void)
 {
     return za_align_up(ZA_TIER_FILES * sizeof(uint8_t[ZA_CHACHA_KEY]), za_os->page_size);
 }
@@ -94,20 +94,20 @@ int za_tier_open(struct za_tier *t, const char *path, const struct za_store_ops 
     t->dir = za_os->tier_dir(path);
     if (t->dir < 0)
         return t->dir;
-    t->keys = ops->map(key_bytes());
+    t->keys = ops->map(za_tier_key_bytes());
     int r = t->keys ? new_file(t, 0) : -ENOMEM;
     if (r < 0) {
         za_tier_close(t, ops);
         return r;
     }
-    (void)za_os->hide(t->keys, key_bytes());
+    (void)za_os->hide(t->keys, za_tier_key_bytes());
     return 0;
 }
 
 void za_tier_forget(struct za_tier *t, const struct za_store_ops *ops)
 {
     if (t->keys)
-        ops->unmap(t->keys, key_bytes());
+        ops->unmap(t->keys, za_tier_key_bytes());
     memset(t, 0, sizeof(*t));
     t->dir = -1;
 }

@@ -106,6 +106,8 @@ void za_tier_gone(struct za_tier *t, const struct za_tier_place *p);
 int za_tier_oldest(struct za_tier *t);
 uint64_t za_tier_bytes(const struct za_tier *t); /* occupied on the disk, as far as we know */
 
+size_t za_tier_key_bytes(void); /* mapped */
+
 /* READER.  `len` bytes at `at` of what was written, decrypted; 0 or -errno. */
 int za_tier_read(const struct za_tier *t, const struct za_tier_place *p, struct za_reader *r,
                  uint32_t at, uint32_t len, void *to);
