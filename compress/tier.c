@@ -238,7 +238,7 @@ bool za_tier_lend(struct za_tier *t, int sock)
     t->lent = t->dir >= 0;
     for (unsigned i = 0; i < ZA_TIER_FILES; i++) {
         struct za_tier_file *f = &t->file[i];
-        if (!f->segments)
+        if (!f->segments || f->fd < 0)
             continue; /* a child has no record of it */
         f->sealed = true;
         if (!lend_file(t, f, sock))
@@ -247,23 +247,32 @@ bool za_tier_lend(struct za_tier *t, int sock)
     return true;
 }
 
+/* The next of the descriptors lent; -1: there is none, or it does not come, and none after it. */
+static int next_lent(struct za_tier *t, int sock, bool *came)
+{
+    if (!t->lent || !*came)
+        return -1;
+    t->lent--;
+    int fd = za_os->recv_file(sock);
+    *came = fd >= 0;
+    return fd < 0 ? -1 : fd;
+}
+
 /* What the parent numbered its descriptors is nothing here. */
 bool za_tier_borrow(struct za_tier *t, int sock)
 {
-    uint32_t left = t->lent;
-    bool whole = true;
+    bool came = true;
     if (!t->keys)
         return true;
-    t->dir = t->dir >= 0 && left && left-- ? za_os->recv_file(sock) : -1;
+    t->dir = t->dir >= 0 ? next_lent(t, sock, &came) : -1;
     for (unsigned i = 0; i < ZA_TIER_FILES; i++) {
         struct za_tier_file *f = &t->file[i];
         f->mine = false;
-        f->fd = f->segments && left && left-- ? za_os->recv_file(sock) : -1;
-        whole &= f->fd >= 0 || !f->segments;
+        f->fd = f->segments && f->fd >= 0 ? next_lent(t, sock, &came) : -1;
         if (f->used && !f->segments)
             drop_file(t, f);
     }
-    return whole;
+    return came;
 }
 
 bool za_tier_send(const struct za_tier *t, int sock)

@@ -117,7 +117,10 @@ int za_tier_read(const struct za_tier *t, const struct za_tier_place *p, struct 
  * be sent, the child must not need it.
  */
 bool za_tier_lend(struct za_tier *t, int sock);
-/* A child's fault thread: takes what was sent.  False: something is missing. */
+/*
+ * A child's fault thread: takes what was sent.  False: something did not arrive.  What was not sent
+ * must not be needed.
+ */
 bool za_tier_borrow(struct za_tier *t, int sock);
 /*
  * The same process, new threads: descriptors as they are.  The newcomer keeps them in `fds` until

@@ -185,6 +185,7 @@ bool za_filing_lent(void)
     return lent;
 }
 
+/* What was not lent is needed no more: everything was brought back, and only waits to be dropped. */
 bool za_filing_borrow(int sock)
 {
     return !tier() || za_tier_borrow(tier(), sock);

@@ -23,7 +23,7 @@ bool za_filing_needed(void);
 void za_filing_fork_begin(void);
 void za_filing_lend(int sock);
 bool za_filing_lent(void);
-/* A child's fault thread.  False: a file is missing that is needed. */
+/* A child's fault thread.  False: what was lent did not arrive. */
 bool za_filing_borrow(int sock);
 
 #endif

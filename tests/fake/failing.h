@@ -48,7 +48,16 @@
     X(say, int, (int sock), (sock)) \
     X(hear, int, (int sock, bool wait), (sock, wait)) \
     X(map_for_me, int, (void **out), (out)) \
-    X(keep_only, int, (int fd), (fd))
+    X(keep_only, int, (int fd), (fd)) \
+    X(tier_dir, int, (const char *path), (path)) \
+    X(tier_open, int, (int dir), (dir)) \
+    X(tier_write, int, (int fd, const void *p, size_t len, uint64_t at), (fd, p, len, at)) \
+    X(tier_read, int, (int fd, void *p, size_t len, uint64_t at), (fd, p, len, at)) \
+    X(tier_punch, int, (int fd, uint64_t at, size_t len), (fd, at, len)) \
+    X(tier_lend, int, (int fd), (fd)) \
+    X(tier_alone, int, (int fd), (fd)) \
+    X(random, int, (void *p, size_t len), (p, len)) \
+    X(hide, int, (void *p, size_t len), (p, len))
 
 #define FAILING_X(name, type, params, args) FAILING_##name,
 enum failing_call { FAILING_TABLE(FAILING_X) FAILING_MAX };

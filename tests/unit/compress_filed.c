@@ -123,11 +123,11 @@ UNIT_TEST(model)
 {
     struct model m = filed_new(6000, 815);
 
-    for (uint64_t i = 0; i < STEPS(200000); i++) {
+    for (uint64_t i = 0; i < STEPS(80000); i++) {
         model_step(&m, i);
         if (i % 97 == 0)
             filing_step(&m);
-        if (i % 20011 == 0)
+        if (i % 8009 == 0)
             model_check(&m);
     }
     CHECK(za_stat_get(ZA_STAT_FILE_WRITTEN) > 8 * SEGMENT);
@@ -231,7 +231,7 @@ UNIT_TEST(a_write_that_fails_changes_nothing)
     refuse = -ENOSPC;
     refuse_every = 2;
     table.tier_write = some_writes;
-    for (uint64_t i = 0; i < STEPS(60000); i++) {
+    for (uint64_t i = 0; i < STEPS(30000); i++) {
         model_step(&m, i);
         if (i % 200 == 0) {
             za_store_close(m.s);
