@@ -106,16 +106,17 @@ static bool gather_file(struct batch *b, uint32_t slot)
         const struct za_filed *f = &x->blob[i];
         if (!lives_at(b->s, &f->head, (uint64_t)slot << 16 | i))
             continue;
-        if (!fits(b, f->head.size) || za_tier_read(&b->s->tier, &p, &b->reader, f->at, f->head.size,
-                                                   b->image + b->bytes) < 0)
+        if (!fits(b, f->head.size) ||
+            za_tier_read(&b->s->tier, &p, &b->reader, f->at, f->head.size, b->image + b->bytes) < 0)
             return false;
         note(b, &f->head);
     }
     return true;
 }
 
-/* The CLOSED segment that was closed first of those after `last`; 0: none before the rule's time. */
-static uint32_t coldest(const struct za_segments *ss, const struct za_file_rule *rule, uint32_t last)
+/* The CLOSED segment that was closed first of those after `last`; 0: none early enough. */
+static uint32_t coldest(const struct za_segments *ss, const struct za_file_rule *rule,
+                        uint32_t last)
 {
     uint64_t last_mark = last ? za_segment_at(ss, last)->mark : 0, best_mark = rule->before;
     uint32_t best = 0;

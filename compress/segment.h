@@ -13,9 +13,9 @@
  * I4  A GRACE segment is neither written nor unmapped before the grace period that began after it
  *     emptied ends.
  *
- * I5  A FILED segment has its bytes in the file tier and live > 0; mapped is its index, the headers of
- *     its blobs. Its places are (slot << 16 | number of the blob). filed_used and filed_live are the
- *     sums over the FILED segments, `filed` counts them and those of them in GRACE.
+ * I5  A FILED segment has its bytes in the file tier and live > 0; mapped is its index, the headers
+ *     of its blobs. Its places are (slot << 16 | number of the blob). filed_used and filed_live are
+ *     the sums over the FILED segments, `filed` counts them and those of them in GRACE.
  *
  * Locks: none (writer only, except za_segment_byte).  May sleep: in map, unmap.
  * May fault: own memory only.  Allocates: via ops.

@@ -97,9 +97,9 @@ struct za_tier;
 struct za_reader;
 /* What may go to a file, coldest first. */
 struct za_file_rule {
-    uint64_t before;  /* in memory since before then (za_store_clock) */
-    uint32_t least;   /* bytes for which it is not worth a write */
-    bool dense_only;  /* packed by zstd */
+    uint64_t before; /* in memory since before then (za_store_clock) */
+    uint32_t least;  /* bytes for which it is not worth a write */
+    bool dense_only; /* packed by zstd */
 };
 /* WRITER.  What time it is now, in any unit. */
 void za_store_clock(struct za_store *s, uint64_t now);
@@ -112,12 +112,12 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule);
 int64_t za_store_refile(struct za_store *s);
 /* WRITER.  What is put from now on stands in a new segment: all there is now may go. */
 void za_store_close(struct za_store *s);
-bool za_store_has_filed(const struct za_store *s);       /* any thread: a file is needed */
-uint64_t za_store_segments(const struct za_store *s);    /* WRITER.  Bytes mapped, but for a spare */
+bool za_store_has_filed(const struct za_store *s);    /* any thread: a file is needed */
+uint64_t za_store_segments(const struct za_store *s); /* WRITER.  Bytes mapped, but for a spare */
 struct za_tier *za_store_tier(struct za_store *s);
 /*
- * READER, or WRITER, with a reader of its own: the bytes of a blob in a file (view.size, to be had in
- * the read section of its view).  0 or -errno.
+ * READER, or WRITER, with a reader of its own: the bytes of a blob in a file (view.size, to be had
+ * in the read section of its view).  0 or -errno.
  */
 int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct za_reader *r,
                   void *to);

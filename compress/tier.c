@@ -28,8 +28,8 @@ size_t za_tier_key_bytes(void)
     return za_align_up(ZA_TIER_FILES * sizeof(uint8_t[ZA_CHACHA_KEY]), za_os->page_size);
 }
 
-static void scramble(const struct za_tier *t, const struct za_tier_place *p, uint32_t at, void *bytes,
-                     uint32_t len)
+static void scramble(const struct za_tier *t, const struct za_tier_place *p, uint32_t at,
+                     void *bytes, uint32_t len)
 {
     uint8_t nonce[ZA_CHACHA_NONCE] = {0};
     memcpy(nonce, &p->serial, sizeof(p->serial));

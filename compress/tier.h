@@ -4,9 +4,9 @@
  *
  * THEORY
  *
- * A place in a file is a whole segment's: the segment in slot S stands at S MiB of its file, which is
- * sparse. So slots, which are never in use twice, are all the bookkeeping of space there is. What a
- * segment holds is written once, in one go, and never changed; when nothing of it lives, and no
+ * A place in a file is a whole segment's: the segment in slot S stands at S MiB of its file, which
+ * is sparse. So slots, which are never in use twice, are all the bookkeeping of space there is. What
+ * a segment holds is written once, in one go, and never changed; when nothing of it lives, and no
  * reader can be looking, its space is given back.
  *
  * Forks. A child shares its parent's files: both find there what both have records of. Neither may
@@ -14,18 +14,18 @@
  * a child is lent it: it reads, and never writes. The owner does not know when its children have
  * forgotten the place S; so at a fork its files are *sealed*: no writing, no giving back. The seal
  * is broken when nobody has the file any more but its owner. To know that, a child gets not the
- * owner's descriptor but one opened anew with a shared lock, which lasts until the last process that
- * it was handed on to has closed it; the owner asks for an exclusive one. Where that cannot be had
- * (no /proc) the child gets the owner's own, and the seal is for good.
+ * owner's descriptor but one opened anew with a shared lock, which lasts until the last process
+ * that it was handed on to has closed it; the owner asks for an exclusive one. Where that cannot be
+ * had (no /proc) the child gets the owner's own, and the seal is for good.
  *
  * What an owner writes meanwhile goes to another file. There are ZA_TIER_FILES at most: a process
- * that forks and writes by turns moves what lives in sealed files to the newest (filed.c), and a file
- * without living blobs is closed.
+ * that forks and writes by turns moves what lives in sealed files to the newest (filed.c), and a
+ * file without living blobs is closed.
  *
  * Secrecy. What the program thought was in its memory is on a disk now: every file has a key of its
  * own, of random bytes, which dies with the process, and lies where core dumps do not reach. A
- * nonce is the serial number of the write, which no two writes of a process share; a child writes to
- * files of its own only, with their own keys.
+ * nonce is the serial number of the write, which no two writes of a process share; a child writes
+ * to files of its own only, with their own keys.
  *
  * Invariants
  * I1  A file is written and punched only by its owner, and only while it is not sealed.
@@ -48,7 +48,8 @@
 
 /*
  * Key: P written by the writer before a place in it is published, read by any; W writer only.
- * Born: za_tier_write.  Owned: by the tier.  Dies: when nothing in it lives and it cannot be written.
+ * Born: za_tier_write.  Owned: by the tier.
+ * Dies: when nothing in it lives and it cannot be written.
  */
 struct za_tier_file {
     int fd;              /* P  in the table of W and F; -1: none (lent, but not received) */
@@ -83,9 +84,9 @@ struct za_reader {
 
 /* A segment's place, as its readers need it. */
 struct za_tier_place {
-    uint8_t file;    /* index */
+    uint8_t file; /* index */
     uint32_t slot;
-    uint32_t bytes;  /* written */
+    uint32_t bytes; /* written */
     uint64_t serial;
 };
 

@@ -3,8 +3,8 @@
  * tier -- the files of the file tier: without a name, read and written at given places.
  *
  * A file never has a name that others see for longer than a moment: O_TMPFILE where the file system
- * can, else a name that is taken back at once. Its directory stays open, so that another file can be
- * had after the program has changed its root (D14).
+ * can, else a name that is taken back at once. Its directory stays open, so that another file can
+ * be had after the program has changed its root (D14).
  *
  * Direct I/O where it works, since what goes to the file is to leave memory, the page cache too.
  * Elsewhere a write ends when it is on the disk, and the cache is told to forget it.
@@ -123,7 +123,7 @@ static int whole(long nr, int fd, char *p, size_t len, uint64_t at)
     return 0;
 }
 
-/* The space first: what the disk has promised it does not refuse after the write has "succeeded". */
+/* The space first: what the disk has promised it cannot refuse when the write is over. */
 int za_linux_tier_write(int fd, const void *p, size_t len, uint64_t at)
 {
     long r = za_sys4(SYS_fallocate, fd, FALLOC_FL_KEEP_SIZE, at, len);

@@ -185,7 +185,7 @@ bool za_filing_lent(void)
     return lent;
 }
 
-/* What was not lent is needed no more: everything was brought back, and only waits to be dropped. */
+/* What was not lent is not needed: everything was brought back, and waits to be dropped. */
 bool za_filing_borrow(int sock)
 {
     return !tier() || za_tier_borrow(tier(), sock);

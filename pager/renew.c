@@ -71,8 +71,8 @@ bool za_renew_leave(void)
     if (sock < 0 || za_heir_waits((int[2]){0}))
         return false;
     __atomic_store_n(&offered, -1, __ATOMIC_RELAXED);
-    bool sent = za_tier_send(za_store_tier(za_pg.store), sock) &&
-                za_os->send_file(sock, za_pg.uffd) == 0;
+    bool sent =
+        za_tier_send(za_store_tier(za_pg.store), sock) && za_os->send_file(sock, za_pg.uffd) == 0;
     int pagemap = za_os->pagemap_kept();
     if (sent && (pagemap < 0 || za_os->send_file(sock, pagemap) < 0))
         (void)za_os->say(sock);

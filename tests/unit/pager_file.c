@@ -391,8 +391,9 @@ static void cut_short(size_t arg)
     CHECK_EQ(za_sys2(SYS_ftruncate, filed_fd(), ZA_MIB), 0);
 }
 
-UNIT_DIES(a_file_cut_short, "zalloc: a page cannot be read back from the file tier: its file is cut "
-                            "short, or its disk fails; stopping before wrong data is seen")
+UNIT_DIES(a_file_cut_short,
+          "zalloc: a page cannot be read back from the file tier: its file is cut "
+          "short, or its disk fails; stopping before wrong data is seen")
 {
     start();
     region_on_worker(cut_short, 0);
@@ -408,8 +409,9 @@ static void spoil(size_t arg)
         CHECK_EQ(za_os_linux->tier_write(filed_fd(), noise, sizeof(noise), slot * ZA_MIB), 0);
 }
 
-UNIT_DIES(a_file_that_was_changed, "zalloc: a page in the file tier fails its checksum: its file was "
-                                   "changed; stopping before wrong data is seen")
+UNIT_DIES(a_file_that_was_changed,
+          "zalloc: a page in the file tier fails its checksum: its file was "
+          "changed; stopping before wrong data is seen")
 {
     start();
     region_on_worker(spoil, 0);
