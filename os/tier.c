@@ -64,7 +64,7 @@ static long open_named(int dir)
 {
     char name[NAME_BYTES];
     struct za_fmt f;
-    uint64_t some;
+    uint64_t some = 0;
     int r = za_linux_random(&some, sizeof(some));
     if (r < 0)
         return r;

@@ -171,7 +171,7 @@ bool za_filing_needed(void)
 void za_filing_fork_begin(void)
 {
     lent = false;
-    if (tier())
+    if (za_pg_active() && tier())
         tier()->lent = 0;
 }
 
