@@ -300,6 +300,7 @@ void za_fork_bare_child(enum za_fork_way w)
 {
     forget_locks();
     way = w;
+    za_filing_fork_begin(); /* nothing was lent to this one */
     forget_parent();
     if (way == ZA_FORK_REOPEN)
         start_heir();

@@ -269,14 +269,8 @@ UNIT_TEST(a_child_that_opens_its_own_userfaultfd)
     CHECK_EQ(za_stat_get(ZA_STAT_FORKS_THAWED), 0);
 }
 
-UNIT_TEST(a_bare_child_that_nobody_announces)
+static void bare_child(enum za_fork_way way)
 {
-    give_up_ptrace();
-    start_forking();
-    if (za_pg.caps.event_fork)
-        UNIT_SKIP("children are announced all the same");
-    enum za_fork_way way = za_pager_prebare(true);
-    CHECK_EQ(way, ZA_FORK_THAW);
     pid_t pid = region_fork_bare();
     if (pid == 0) {
         za_pager_postbare_child(way);
@@ -285,6 +279,34 @@ UNIT_TEST(a_bare_child_that_nobody_announces)
     za_pager_postbare_parent(way);
     reap(pid);
     CHECK(region_holds(0, PAGES, 1));
+}
+
+UNIT_TEST(a_bare_child_that_nobody_announces)
+{
+    give_up_ptrace();
+    start_forking();
+    if (za_pg.caps.event_fork)
+        UNIT_SKIP("children are announced all the same");
+    enum za_fork_way way = za_pager_prebare(true);
+    CHECK_EQ(way, ZA_FORK_THAW);
+    bare_child(way);
+}
+
+/* What a child before it was lent is not this one's to wait for. */
+UNIT_TEST(a_bare_child_after_one_with_handlers)
+{
+    give_up_ptrace();
+    start_forking();
+    if (za_pg.caps.event_fork)
+        UNIT_SKIP("children are announced all the same");
+    reap(fork_child());
+    CHECK_EQ(za_pager_thaw(), 0);
+    region_check(); /* and all of it has left the file */
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK(!za_filing_needed());
+    enum za_fork_way way = za_pager_prebare(true);
+    CHECK_EQ(way, ZA_FORK_REOPEN);
+    bare_child(way);
 }
 
 /* ---- max_store ---- */
