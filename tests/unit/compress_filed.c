@@ -421,7 +421,6 @@ UNIT_TEST(a_sealed_file_is_not_written_until_the_seal_breaks)
     socks_new(socks);
     CHECK(za_tier_lend(t, socks[0]));
     CHECK_EQ(t->lent, 2);
-    uint64_t sealed = blocks_of(t);
     puts_some(&m, 500);
     file_everything(&m);
     CHECK_EQ(files_of(t), 2);
@@ -430,7 +429,7 @@ UNIT_TEST(a_sealed_file_is_not_written_until_the_seal_breaks)
     CHECK_EQ(blocks_of(t), 0);
     puts_some(&m, 8000);
     file_everything(&m);
-    sealed = blocks_of(t);
+    uint64_t sealed = blocks_of(t);
     CHECK(za_tier_lend(t, socks[0]));
     while (m.n > 10)
         model_release(&m);
