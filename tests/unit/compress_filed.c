@@ -2,6 +2,8 @@
 /*
  * compress_filed -- the store with a file tier: against the shadow model, against a disk that
  * refuses, and lent to children.
+ *
+ * One file, since all of it stands on the same model, disk and directory.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -130,8 +132,8 @@ UNIT_TEST(model)
         if (i % 8009 == 0)
             model_check(&m);
     }
-    CHECK(za_stat_get(ZA_STAT_FILE_WRITTEN) > 8 * SEGMENT);
-    CHECK(za_stat_get(ZA_STAT_FILE_MOVED) > 0);
+    CHECK(za_stat_get(ZA_STAT_FILE_WRITTEN) > STEPS(8) * SEGMENT);
+    CHECK(STEPS(8) < 8 || za_stat_get(ZA_STAT_FILE_MOVED) > 0); /* a short run has too few dead */
     model_check(&m);
     release_all(&m);
     CHECK_EQ(blocks_of(za_store_tier(m.s)), 0);
@@ -241,7 +243,7 @@ UNIT_TEST(a_write_that_fails_changes_nothing)
         if (i % 10007 == 0)
             model_check(&m);
     }
-    CHECK(refused_writes > 10);
+    CHECK(refused_writes > STEPS(8));
     model_check(&m);
     model_free(&m);
 }
