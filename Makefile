@@ -4,7 +4,7 @@
 #
 # Sources are found by wildcard, so a new file in a layer's folder needs no line here.
 # Targets: all test test-fast test-world asan ubsan tsan tidy format format-check layers symbols
-#          bench-codec musl aarch64 demo deps install uninstall clean.
+#          bench-codec bench-alloc bench-density musl aarch64 demo deps install uninstall clean.
 # Variables: CC (gcc or clang), BUILD, PREFIX, DESTDIR, EXTRA, BENCH_FILES;
 #          SYSROOT for foreign systems.
 
@@ -317,8 +317,17 @@ $(BENCH)/records $(BENCH)/python: $(BENCH)/%: bench/heap.py
 # takes patterns.  bench/alloc/run --help for more, in BENCH_OPTIONS.
 .PHONY: bench-alloc
 bench-alloc: $(BUILD)/libzalloc.so
+	@scripts/install-deps build bench
 	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
+
+# What real programs weigh.  QUICK=1: about three minutes.  ONLY: programs, a list with commas of
+# patterns.  Comparing with zram and KSM takes root, and both are switched on while it runs.
+.PHONY: bench-density
+bench-density: all
+	scripts/install-deps demo bench
+	@BUILD='$(BUILD)' bench/density/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+	        $(BENCH_OPTIONS)
 
 # --- demo, install -------------------------------------------------------------------------------
 

@@ -26,11 +26,6 @@ size_t (*za_usable_foreign)(const void *p);
 
 /* --- malloc -------------------------------------------------------------- */
 
-static void *ZA_NOINLINE malloc_large(size_t size)
-{
-    return size <= ZA_MALLOC_MAX ? za_large_alloc(size, 1) : NULL;
-}
-
 /* The class is 0 when the allocator has just been started by this very call. */
 static void *ZA_NOINLINE malloc_slow(size_t size)
 {
@@ -54,7 +49,7 @@ void *za_malloc(size_t size)
         return malloc_small(size, za_class_lut[(size + 7) >> 3]);
     if (ZA_LIKELY(size <= ZA_CLASS_MAX_SIZE))
         return malloc_small(size, za_class_of_medium(size));
-    return malloc_large(size);
+    return za_large_malloc(size);
 }
 
 void *za_calloc(size_t n, size_t size)
@@ -150,12 +145,15 @@ void za_free(void *p)
         return;
     }
     unsigned cls = __atomic_load_n(&za_map[off >> ZA_UNIT_SHIFT], __ATOMIC_RELAXED);
-    if (ZA_UNLIKELY(cls - 1 >= ZA_CLASS_LAST ||
-                    !za_class_starts(&za_class_cell[cls], off & (ZA_UNIT_SIZE - 1)))) {
-        free_other(p);
+    if (ZA_LIKELY(cls - 1 < ZA_CLASS_LAST &&
+                  za_class_starts(&za_class_cell[cls], off & (ZA_UNIT_SIZE - 1)))) {
+        free_small(cls, p);
         return;
     }
-    free_small(cls, p);
+    if (cls == ZA_MAP_LARGE)
+        za_large_free(p);
+    else
+        free_other(p);
 }
 
 void za_free_sized(void *p, size_t size)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alloc/alloc.h"
 #include "alloc/heap.h"
 #include "alloc/life.h"
 #include "alloc/misuse.h"
@@ -32,7 +33,7 @@
  * this part of cold_ms. */
 #define MOVE_RECORDS ((size_t)ZA_SHELF_UNITS << ZA_UNIT_SHIFT)
 #define YOUNG_SHARE 2u
-#define MOVE_TABLES (1 * ZA_MIB) /* from here on the kernel does */
+#define MOVE_TABLES (8 * ZA_MIB) /* from here on the kernel does: below, faults cost more */
 #define MOVE_TABLES_MOST 4096u   /* each such move may split the heap's mapping (D15) */
 #define SLACK_SHARE 8u           /* a block that had to move to grow gets 1/8 more address space */
 
@@ -82,6 +83,41 @@ uint32_t za_large_head(size_t unit)
     return byte == ZA_MAP_LARGE || byte == ZA_MAP_PARKED ? (uint32_t)unit : ZA_NO_UNIT;
 }
 
+/* --- parking ------------------------------------------------------------- */
+
+_Noreturn void za_large_misuse(const void *p)
+{
+    uint32_t head = za_large_head(unit_of(p));
+    if (head == ZA_NO_UNIT || za_map_get(head) != ZA_MAP_LARGE)
+        za_misuse_nothing(p);
+    za_misuse_interior(p);
+}
+
+/*
+ * Claims the block at p for its end, parked.  Of two who free it at the very same moment both may
+ * get through; then the run is parked twice, and whoever takes it second finds it alive.
+ */
+ZA_INLINE uint32_t claim(void *p)
+{
+    uint32_t unit = unit_of(p);
+    if (ZA_UNLIKELY((uintptr_t)p & (ZA_UNIT_SIZE - 1) || za_map_get(unit) != ZA_MAP_LARGE))
+        za_large_misuse(p);
+    za_map_set(unit, ZA_MAP_PARKED);
+    return unit;
+}
+
+static void ZA_NOINLINE ZA_COLD parked_twice(uint32_t unit)
+{
+    za_misuse_double((void *)za_unit_addr(unit));
+}
+
+/* A run on its way out of pocket or shelf. */
+ZA_INLINE void check_parked(uint32_t unit)
+{
+    if (ZA_UNLIKELY(za_map_get(unit) != ZA_MAP_PARKED))
+        parked_twice(unit);
+}
+
 /* --- birth and death ----------------------------------------------------- */
 
 static void set_size(struct za_span *s, size_t usable)
@@ -117,13 +153,14 @@ ZA_INLINE void *block_begin(uint32_t unit, size_t usable, size_t dirty)
     return (void *)za_unit_addr(unit);
 }
 
-/* The short way: a run of that length on top of the thread's pocket.  NULL: go the long way. */
+/* A run of that length from the thread's pocket; NULL: none. */
 static void *from_pocket(size_t size, size_t *dirty)
 {
     size_t usable = za_align_up(size, za_os->page_size);
     uint32_t unit = za_pocket_take((uint32_t)((usable + ZA_UNIT_SIZE - 1) >> ZA_UNIT_SHIFT));
     if (unit == ZA_NO_UNIT)
         return NULL;
+    check_parked(unit);
     *dirty = za_spans[unit].since;
     return block_begin(unit, usable, *dirty);
 }
@@ -153,8 +190,10 @@ static uint32_t run_parked(const struct za_heap_want *want, size_t *dirty)
     if (want->units > ZA_SHELF_UNITS || want->align > 1 || want->prefer != ZA_DIRTY)
         return ZA_NO_UNIT;
     uint32_t unit = za_shelf_take(want->units);
-    if (unit != ZA_NO_UNIT)
-        *dirty = za_spans[unit].since;
+    if (unit == ZA_NO_UNIT)
+        return unit;
+    check_parked(unit);
+    *dirty = za_spans[unit].since;
     return unit;
 }
 
@@ -181,10 +220,39 @@ void *za_large_alloc(size_t size, size_t align)
 {
     size_t dirty;
     void *p = size <= POCKET_MOST && align <= ZA_UNIT_SIZE ? from_pocket(size, &dirty) : NULL;
-    if (ZA_LIKELY(p != NULL))
+    if (p)
         return p;
     struct request rq = {.size = size, .align = align, .prefer = ZA_DIRTY};
     return block_new(&rq, &dirty);
+}
+
+static void *ZA_NOINLINE malloc_long_way(size_t size)
+{
+    return size <= ZA_MALLOC_MAX ? za_large_alloc(size, 1) : NULL;
+}
+
+/* The short way: the run on top of the thread's pocket has the length, and nothing behind it.
+ * size > 0. */
+void *za_large_malloc(size_t size)
+{
+    struct za_tcache *tc = za_tcache;
+    struct za_pocket *k = &tc->pocket;
+    unsigned n = k->n;
+    size_t usable = za_align_up(size, za_os->page_size);
+    size_t units = ((size - 1) >> ZA_UNIT_SHIFT) + 1; /* not 0, whatever the size: pocket.h I3 */
+    uint32_t unit = k->unit[n];
+    struct za_span *s = &za_spans[unit];
+    if (k->length[n] != units || s->since > usable || za_map_get(unit) != ZA_MAP_PARKED)
+        return malloc_long_way(size);
+    za_tcache_begin(tc);
+    k->n = (uint8_t)(n - 1);
+    k->units = (uint8_t)(k->units - units);
+    za_pocket_count(&k->taken);
+    za_tcache_end(tc);
+    set_size(s, usable);
+    s->rest = ZA_CLEAN;
+    za_map_set(unit, ZA_MAP_LARGE);
+    return (void *)za_unit_addr(unit);
 }
 
 void *za_large_calloc(size_t size)
@@ -203,26 +271,6 @@ void *za_large_calloc(size_t size)
     return p;
 }
 
-_Noreturn void za_large_misuse(const void *p)
-{
-    uint32_t head = za_large_head(unit_of(p));
-    if (head == ZA_NO_UNIT || za_map_get(head) != ZA_MAP_LARGE)
-        za_misuse_nothing(p);
-    za_misuse_interior(p);
-}
-
-/* Claims the block at p for its end, parked: of two who free it one fails. */
-static uint32_t claim(void *p)
-{
-    uint32_t unit = unit_of(p);
-    uint8_t expect = ZA_MAP_LARGE;
-    if (ZA_UNLIKELY((uintptr_t)p & (ZA_UNIT_SIZE - 1) ||
-                    !__atomic_compare_exchange_n(&za_map[unit], &expect, ZA_MAP_PARKED, false,
-                                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
-        za_large_misuse(p);
-    return unit;
-}
-
 /* Gives a list of parked runs back to the page heap; how many units. */
 static size_t release(uint32_t dead)
 {
@@ -232,6 +280,7 @@ static size_t release(uint32_t dead)
         uint32_t unit = dead;
         dead = s->next;
         total += s->units;
+        check_parked(unit);
         za_map_set(unit, ZA_MAP_NONE);
         unmap_tails(unit, 1, s->units);
         za_heap_free(unit, s->since);
@@ -240,13 +289,13 @@ static size_t release(uint32_t dead)
 }
 
 /* `dirty`: bytes within the usable size of the claimed block that may not be zero. */
-static void block_end(uint32_t unit, size_t dirty)
+static void ZA_NOINLINE block_end(uint32_t unit, size_t dirty)
 {
     struct za_span *s = &za_spans[unit];
     set_size(s, 0);
     s->since = s->rest == ZA_DIRTY ? unit_bytes(s->units) : dirty;
     if (s->since && s->units <= ZA_SHELF_UNITS && za_conf.dirty_decay_ms) {
-        uint32_t dead = za_pocket_put(unit, s->units);
+        uint32_t dead = za_pocket_put(unit);
         if (ZA_UNLIKELY(dead != ZA_NO_UNIT))
             (void)release(dead);
         return;
@@ -279,10 +328,21 @@ size_t za_large_trim(void)
     return units + release(za_shelf_all());
 }
 
+/* A pocket without room is also that of a thread without a cache, or where nothing is kept. */
 void za_large_free(void *p)
 {
     uint32_t unit = claim(p);
-    block_end(unit, za_spans[unit].size);
+    struct za_span *s = &za_spans[unit];
+    struct za_tcache *tc = za_tcache;
+    if (ZA_UNLIKELY(s->rest == ZA_DIRTY || !za_pocket_has_room(&tc->pocket, s->units))) {
+        block_end(unit, s->size);
+        return;
+    }
+    s->since = s->size;
+    set_size(s, 0);
+    za_tcache_begin(tc);
+    za_pocket_push(&tc->pocket, unit, s->units);
+    za_tcache_end(tc);
 }
 
 size_t za_large_usable(const void *p)
@@ -321,11 +381,17 @@ static bool is_young(const void *p)
     return za_os->now() - za_spans[unit_of(p)].since < za_conf.cold_ms * ZA_NS_PER_MS / YOUNG_SHARE;
 }
 
+/* Does the pager move the pages of a block that long, rather than we its bytes? */
+static bool moves_as_pages(const void *from, size_t len)
+{
+    return len > MOVE_RECORDS && za_pager_active() && !is_young(from);
+}
+
 /* Moves the contents; ZA_CLEAN: nothing is left behind. */
 static enum za_dirt move(void *from, void *to, size_t len)
 {
-    bool moved = len > MOVE_RECORDS && za_pager_active() && !is_young(from) &&
-                 za_pager_relocate((uintptr_t)from, (uintptr_t)to, len) >= 0;
+    bool moved =
+        moves_as_pages(from, len) && za_pager_relocate((uintptr_t)from, (uintptr_t)to, len) >= 0;
     if (!moved)
         moved = may_move_tables(len) && za_os->remap(from, to, len) >= 0;
     if (!moved) {
@@ -336,11 +402,17 @@ static enum za_dirt move(void *from, void *to, size_t len)
     return ZA_CLEAN;
 }
 
+/* What is copied goes where memory is resident already; pages need none where they go. */
+static enum za_dirt place_for(const void *from, size_t len)
+{
+    return !moves_as_pages(from, len) ? ZA_DIRTY : ZA_CLEAN;
+}
+
 static void *grow_by_moving(void *p, size_t size)
 {
     size_t dirty, len = za_spans[unit_of(p)].size;
     uint32_t slack = (uint32_t)(size >> ZA_UNIT_SHIFT) / SLACK_SHARE;
-    struct request rq = {.size = size, .align = 1, .slack = slack, .prefer = ZA_CLEAN};
+    struct request rq = {.size = size, .align = 1, .slack = slack, .prefer = place_for(p, len)};
     if (size > za_heap_size)
         return NULL;
     void *to = block_new(&rq, &dirty);

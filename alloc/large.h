@@ -20,6 +20,7 @@
 
 /* `align` is any power of two. */
 void *za_large_alloc(size_t size, size_t align);
+void *za_large_malloc(size_t size); /* za_large_alloc(size, 1); any size */
 void *za_large_calloc(size_t size);
 /* p lies in the heap, at a unit whose class map byte is no span's; a misuse is fatal. */
 void za_large_free(void *p);

@@ -100,6 +100,16 @@ static size_t live(uintptr_t page, size_t page_size, uint64_t *mask)
     return live_in_span(page, page_size, mask);
 }
 
+/* Slots of one class are alike; of large blocks, those that share a number by chance may not be. */
+static uint8_t kind(uintptr_t page)
+{
+    size_t unit = (page - za_heap_base) >> ZA_UNIT_SHIFT;
+    if (page - za_heap_base >= __atomic_load_n(&za_heap_used, __ATOMIC_ACQUIRE))
+        return ZA_MAP_NONE;
+    unsigned cls = za_map_class(za_map_get(unit));
+    return (uint8_t)(cls ? cls : ZA_MAP_TAIL + za_large_head(unit) % ZA_MAP_TAIL);
+}
+
 static uint64_t decay(uint64_t now_ns)
 {
     za_alloc_decay(now_ns);
@@ -108,4 +118,4 @@ static uint64_t decay(uint64_t now_ns)
 }
 
 const struct za_region_ops za_alloc_region_ops = {
-    .live = live, .decay = decay, .stats = za_alloc_stats};
+    .live = live, .decay = decay, .kind = kind, .stats = za_alloc_stats};

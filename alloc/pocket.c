@@ -17,19 +17,19 @@ static uint32_t remove_at(struct za_pocket *k, unsigned i)
     uint32_t unit = k->unit[i];
     k->units = (uint8_t)(k->units - k->length[i]);
     k->n--;
-    for (; i < k->n; i++) {
+    for (; i <= k->n; i++) {
         k->unit[i] = k->unit[i + 1];
         k->length[i] = k->length[i + 1];
     }
     return unit;
 }
 
-uint32_t za_pocket_search(uint32_t units)
+uint32_t za_pocket_take(uint32_t units)
 {
     struct za_tcache *tc = za_tcache;
     struct za_pocket *k = &tc->pocket;
     uint32_t unit = ZA_NO_UNIT;
-    for (unsigned i = k->n; i-- > 0;) {
+    for (unsigned i = k->n; i > 0; i--) {
         if (k->length[i] != units)
             continue;
         za_tcache_begin(tc);
@@ -66,7 +66,7 @@ static bool fits(struct za_tcache *tc, uint32_t units)
     return true;
 }
 
-uint32_t za_pocket_make_room(uint32_t unit)
+uint32_t za_pocket_put(uint32_t unit)
 {
     struct za_tcache *tc = za_tcache_mine();
     uint32_t units = za_spans[unit].units, dead = ZA_NO_UNIT;
@@ -76,8 +76,8 @@ uint32_t za_pocket_make_room(uint32_t unit)
     }
     struct za_pocket *k = &tc->pocket;
     za_tcache_begin(tc);
-    while (k->n == ZA_POCKET_RUNS || k->units + units > k->room)
-        dead = join(za_shelf_put(remove_at(k, 0)), dead);
+    while (!za_pocket_has_room(k, units))
+        dead = join(za_shelf_put(remove_at(k, 1)), dead);
     za_pocket_push(k, unit, units);
     za_tcache_end(tc);
     return dead;
@@ -88,7 +88,7 @@ uint32_t za_pocket_empty(struct za_tcache *tc)
     struct za_pocket *k = &tc->pocket;
     uint32_t dead = ZA_NO_UNIT;
     while (k->n)
-        dead = join(za_shelf_put(remove_at(k, 0)), dead);
+        dead = join(za_shelf_put(remove_at(k, 1)), dead);
     if (k->room)
         za_tcache_refund(tc, POCKET_BYTES);
     k->room = 0;

@@ -9,6 +9,7 @@
  *
  *  I1  A run in a pocket is parked, and with nobody else.
  *  I2  A pocket holds at most ZA_POCKET_RUNS runs and `room` units.
+ *  I3  Runs stand at 1 .. n; length[0] is 0, which no run is: an empty pocket needs no question.
  *
  * Lock key: (o) the owning thread only.
  * Locks: the shelves' words.  May sleep: no.  May fault: no.  Allocates: nothing.
@@ -25,13 +26,13 @@ struct za_tcache;
 
 /* Born, owned and recycled with its thread's cache. */
 struct za_pocket {
-    uint32_t unit[ZA_POCKET_RUNS];  /* (o) first units of the runs, the last freed on top */
-    uint8_t length[ZA_POCKET_RUNS]; /* (o) theirs, in units */
-    uint8_t n;                      /* (o) runs */
-    uint8_t units;                  /* (o) in all of them */
-    uint8_t room;                   /* (o) units it may hold; 0: not charged for yet */
-    uint64_t taken;                 /* (o) blocks served, since its birth */
-    uint64_t put;                   /* (o) runs that came in */
+    uint32_t unit[ZA_POCKET_RUNS + 1];  /* (o) first units of the runs, the last freed on top */
+    uint8_t length[ZA_POCKET_RUNS + 1]; /* (o) theirs, in units */
+    uint8_t n;                          /* (o) runs */
+    uint8_t units;                      /* (o) in all of them */
+    uint8_t room;                       /* (o) units it may hold; 0: not charged for yet */
+    uint64_t taken;                     /* (o) blocks served, since its birth */
+    uint64_t put;                       /* (o) runs that came in */
 };
 
 /* Counters of the owner alone that za_tcache_stats reads meanwhile. */
@@ -43,16 +44,26 @@ ZA_INLINE void za_pocket_count(uint64_t *counter)
 /* There is room (I2). */
 ZA_INLINE void za_pocket_push(struct za_pocket *k, uint32_t unit, uint32_t units)
 {
-    k->unit[k->n] = unit;
-    k->length[k->n] = (uint8_t)units;
+    unsigned n = k->n + 1u;
+    k->unit[n] = unit;
+    k->length[n] = (uint8_t)units;
     k->units = (uint8_t)(k->units + units);
-    k->n++;
+    k->n = (uint8_t)n;
     za_pocket_count(&k->put);
 }
 
-/* The slow halves of za_pocket_take and za_pocket_put (alloc/tcache.h). */
-uint32_t za_pocket_search(uint32_t units);
-uint32_t za_pocket_make_room(uint32_t unit);
+ZA_INLINE bool za_pocket_has_room(const struct za_pocket *k, uint32_t units)
+{
+    return k->n < ZA_POCKET_RUNS && k->units + units <= k->room;
+}
+
+/* Takes a run of that length out of the calling thread's pocket; ZA_NO_UNIT: there is none. */
+uint32_t za_pocket_take(uint32_t units);
+/*
+ * Keeps a parked run, in the calling thread's pocket or on a shelf; returns the list of those that
+ * must leave.
+ */
+uint32_t za_pocket_put(uint32_t unit);
 /* Takes everything out of the pocket and gives up its room; the list of those that must leave. */
 uint32_t za_pocket_empty(struct za_tcache *tc);
 

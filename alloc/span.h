@@ -30,9 +30,10 @@
  * ever), and reads class and address again; if either changed it calls the page live, which is
  * always allowed.
  *   - A large block lives while its first map byte is LARGE.  Its death is that byte's change to
- * PARKED (one atomic step: of two who free it one fails), then size 0; its next life is the new
- * size, then LARGE (release), then the pointer.  The bytes of a block that lives do not change, so
- * whoever reads PARKED, or a size that ends before the page, looked after the page's block died.
+ * PARKED, then size 0; its next life is the new size, then LARGE (release), then the pointer.  The
+ * bytes of a block that lives do not change, so whoever reads PARKED, or a size that ends before
+ * the page, looked after the page's block died.  (Two threads that free the same block at the same
+ * moment may park it twice; whoever takes it second finds it not PARKED, and that is fatal.)
  *   - The same bitmap may come back for a new span of the same class in the same place between the
  *     two looks.  Then the bits speak of the new span, whose slots are all born after the page
  * left.

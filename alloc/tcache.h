@@ -82,37 +82,6 @@ ZA_INLINE void za_tcache_end(struct za_tcache *tc)
     tc->busy = 0;
 }
 
-/* The run on top of the thread's pocket, if it has the length; else as za_pocket_search. */
-ZA_INLINE uint32_t za_pocket_take(uint32_t units)
-{
-    struct za_tcache *tc = za_tcache;
-    struct za_pocket *k = &tc->pocket;
-    unsigned n = k->n;
-    if (!n)
-        return UINT32_MAX;
-    if (k->length[n - 1] != units)
-        return za_pocket_search(units);
-    za_tcache_begin(tc);
-    k->n = (uint8_t)(n - 1);
-    k->units = (uint8_t)(k->units - units);
-    za_pocket_count(&k->taken);
-    za_tcache_end(tc);
-    return k->unit[n - 1];
-}
-
-/* Keeps a parked run of `units`, here or on a shelf; returns the list of those that must leave. */
-ZA_INLINE uint32_t za_pocket_put(uint32_t unit, uint32_t units)
-{
-    struct za_tcache *tc = za_tcache;
-    struct za_pocket *k = &tc->pocket;
-    if (ZA_UNLIKELY(k->n == ZA_POCKET_RUNS || k->units + units > k->room))
-        return za_pocket_make_room(unit);
-    za_tcache_begin(tc);
-    za_pocket_push(k, unit, units);
-    za_tcache_end(tc);
-    return UINT32_MAX;
-}
-
 /* The calling thread's cache, made if need be; NULL: it lives without one. */
 struct za_tcache *za_tcache_mine(void);
 /* Counts so much more towards what the thread and all threads may hold; false: it would be too

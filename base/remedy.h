@@ -29,8 +29,10 @@
     X(P1_GRACE, "p1-grace", "P1", "freed blobs and ids wait until the reader has left") \
     X(P5_BUDGET, "p5-budget", "P5", "background work ends with its share of processor time") \
     X(D1_HAND_OVER, "d1-hand-over", "D1", "a child takes over the userfaultfd made for it") \
+    X(D1_OWN, "d1-own", "D1", "a child proves which userfaultfd is its own") \
     X(D1_FILL, "d1-fill", "D1", "a child without handlers is filled with all that is out") \
     X(D1_REOPEN, "d1-reopen", "D1", "an unannounced child registers the heap anew") \
+    X(D1_UNDO, "d1-undo", "D1", "what libc touched in a child that nobody served is undone") \
     X(D1_THAW, "d1-thaw", "D1", "where neither is possible, all comes back before the fork") \
     X(D1_STOP, "d1-stop", "D1", "a child that cannot be served is stopped") \
     X(D1_FILES, "d1-files", "D1", "open FILEs are made resident before the fork") \
@@ -46,6 +48,8 @@
     X(D3_UNSHARE, "d3-unshare", "D3", "pages left shared by a dead child are made exclusive") \
     X(D3_COPY, "d3-copy", "D3", "limbo that MOVE refuses after a fork is copied back") \
     X(D4_OWN_TABLE, "d4-own-table", "D4", "our descriptors live in a table of our own") \
+    X(D4_CALLERS_TABLE, "d4-callers-table", "D4", \
+      "a descriptor is fetched from the table of the thread that has it") \
     X(D4_STANDARD, "d4-standard", "D4", "numbers 0 to 2 of that table are occupied") \
     X(D5_KERNEL_FAULTS, "d5-kernel-faults", "D5", "userfaultfd without kernel faults is not used") \
     X(D6_ON_FAULT, "d6-on-fault", "D6", "what is to be locked on fault comes back first") \

@@ -39,6 +39,8 @@
     X(PG_PROBED, "pager.probed", COUNTER, "pages", "pages moved to limbo") \
     X(PG_WARM, "pager.warm", COUNTER, "pages", "pages touched in limbo and moved back") \
     X(PG_PACKED, "pager.packed", COUNTER, "pages", "pages compressed into the store") \
+    X(PG_SPLIT, "pager.split", COUNTER, "pages", \
+      "of these, with their pointers taken apart first") \
     X(PG_DENSE, "pager.dense", COUNTER, "pages", "stored pages packed again with zstd") \
     X(PG_ZERO, "pager.zero", COUNTER, "pages", "pages all zero after scrubbing: dropped") \
     X(PG_DEAD, "pager.dead", COUNTER, "pages", "pages with no live byte: dropped") \
@@ -84,6 +86,8 @@
     X(RENEWED, "threads.renewed", COUNTER, "", "threads replaced after a change of identity") \
     X(RENEW_FAILED, "threads.renew_failed", COUNTER, "", \
       "replacements that failed: threads keep the old identity") \
+    X(FORKS_STRANGERS, "fork.strangers", COUNTER, "", \
+      "children without handlers that were made while another fork awaited its child") \
     X(FORKS_BARE, "fork.bare", COUNTER, "", "forks without handlers: child restored whole") \
     /* store */ \
     X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \

@@ -3,6 +3,7 @@
  * codec -- what compressing a page costs and saves, and how fast the blob store is.
  *
  * usage: build/bench/codec [FILE...]       the tables; a FILE is a heap image, or text
+ *        build/bench/codec -f FILE...      the fast codecs only, and none of the other tables
  *        build/bench/codec -s FILE...      how often za_page_looks_random is right about the FILEs'
  *                                          pages
  *
@@ -15,6 +16,7 @@
 #define _GNU_SOURCE
 #include "compress/codec.h"
 #include "compress/lz4.h"
+#include "compress/split.h"
 #include "compress/store.h"
 #include "compress/train.h"
 
@@ -256,12 +258,17 @@ static void dense_rows(enum za_zstd_effort effort, const char *name, const char 
     za_dict_free(d);
 }
 
+static bool fast_only;
+
 static void rows(const char *name, const char *data, size_t len)
 {
     static const size_t blocks[] = {4096, 16384, 65536};
 
     for (size_t b = 0; b < ZA_ARRAY_LEN(blocks); b++) {
         row((struct method){&za_codec_lz4, NULL}, name, data, len, blocks[b]);
+        row((struct method){&za_codec_split, NULL}, name, data, len, blocks[b]);
+        if (fast_only)
+            continue;
         if (lzo_compress)
             row((struct method){&codec_lzo, NULL}, name, data, len, blocks[b]);
         for (enum za_zstd_effort e = 0; e < ZA_ZSTD_EFFORTS; e++)
@@ -452,6 +459,11 @@ int main(int argc, char **argv)
         return 1;
     if (argc > 1 && strcmp(argv[1], "-s") == 0)
         return judge(argc - 2, argv + 2, data);
+    if (argc > 1 && strcmp(argv[1], "-f") == 0) {
+        fast_only = true;
+        codec_table(data, argc - 2, argv + 2);
+        return 0;
+    }
     codec_table(data, argc - 1, argv + 1);
     look_table(data);
     store_table(data);

@@ -17,7 +17,7 @@
 #include "base/base.h"
 
 /* In the blob header: numbers stay, also those of codecs that only unpack. */
-enum za_codec_id { ZA_CODEC_NONE, ZA_CODEC_LZ4, ZA_CODEC_ZSTD, ZA_CODEC_MAX };
+enum za_codec_id { ZA_CODEC_NONE, ZA_CODEC_LZ4, ZA_CODEC_ZSTD, ZA_CODEC_SPLIT, ZA_CODEC_MAX };
 
 #define ZA_CODEC_ALIGN ((size_t)64)
 

@@ -88,6 +88,24 @@ size_t za_dict_bytes(const struct za_dict *d)
     return self_bytes(d->bytes) + (d->room ? room_bytes(d) : 0);
 }
 
+void za_dict_note(struct za_dict *d, size_t with, size_t without)
+{
+    if (d->noted == ZA_DICT_WINDOW)
+        d->noted = 0;
+    if (d->noted == 0)
+        d->with = d->without = 0;
+    d->with += with;
+    d->without += without;
+    d->noted++;
+}
+
+bool za_dict_stale(const struct za_dict *d)
+{
+    uint64_t promised = d->without / 1000 * d->gain;
+
+    return d->noted == ZA_DICT_WINDOW && d->with + promised / 2 > d->without;
+}
+
 const void *za_dict_ready(const struct za_dict *d)
 {
     return d->ready;
@@ -113,6 +131,14 @@ bool za_dicts_put(struct za_dicts *ds, struct za_dict *d)
         return true;
     }
     return false;
+}
+
+bool za_dicts_full(const struct za_dicts *ds)
+{
+    for (uint32_t id = ZA_DICT_NONE + 1; id < ZA_DICTS_MAX; id++)
+        if (!ds->slot[id])
+            return false;
+    return true;
 }
 
 static struct za_dict *held(struct za_dicts *ds, uint32_t id)

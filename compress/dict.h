@@ -24,6 +24,7 @@
 #define ZA_DICT_NONE 0u
 /* Ids are below; eight bits of a blob's header would do for sixteen times as many. */
 #define ZA_DICTS_MAX 16u
+#define ZA_DICT_WINDOW 16u /* units; as many bytes as it was judged by */
 #define ZA_DICT_MAX_BYTES ((size_t)64 * 1024)
 
 /*
@@ -37,6 +38,9 @@ struct za_dict {
     uint32_t effort;     /* C  enum za_zstd_effort */
     uint32_t gain;       /* C  bytes less in a thousand, on units it was not trained on */
     uint64_t holds;      /* W  blobs packed with it */
+    uint64_t with;       /* W  bytes of the units of its window so far, packed with it, */
+    uint64_t without;    /* W  and packed without */
+    uint32_t noted;      /* W  units in the window; ZA_DICT_WINDOW: it is full */
     void *room;          /* W  tables for packing; NULL when it is not the current one */
     const void *ready;   /* W  in room */
     struct za_store_ops ops;
@@ -48,6 +52,13 @@ struct za_dict *za_dict_new(const struct za_store_ops *ops, enum za_zstd_effort 
 void za_dict_free(struct za_dict *d);
 /* Every byte mapped for it. */
 size_t za_dict_bytes(const struct za_dict *d);
+/*
+ * A unit that came to be packed took `with` bytes with the dictionary and would have taken
+ * `without`. A full window is begun anew.
+ */
+void za_dict_note(struct za_dict *d, size_t with, size_t without);
+/* The window is full, and in it the dictionary gained less than half of what it promised. */
+bool za_dict_stale(const struct za_dict *d);
 /* For the codec.  NULL when the dictionary has retired. */
 const void *za_dict_ready(const struct za_dict *d);
 
@@ -67,6 +78,8 @@ struct za_dicts {
 bool za_dicts_put(struct za_dicts *ds, struct za_dict *d);
 /* WRITER.  No dictionary is current any more (the heap has changed and nothing gains). */
 void za_dicts_retire(struct za_dicts *ds);
+/* WRITER.  No id is free: put would refuse. */
+bool za_dicts_full(const struct za_dicts *ds);
 /* WRITER, as blobs are stored and die.  A no-op for ZA_DICT_NONE. */
 void za_dicts_hold(struct za_dicts *ds, uint32_t id);
 void za_dicts_drop(struct za_dicts *ds, uint32_t id);

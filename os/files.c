@@ -5,7 +5,8 @@
  *
  * The program may close every descriptor (D4) and must not see ours (P3): our threads own a table
  * of their own, made by close_range(CLOSE_RANGE_UNSHARE). Numbers 0 to 2 stay occupied there, so
- * that no file of ours ever becomes somebody's "standard error".
+ * that no file of ours ever becomes somebody's "standard error". Threads of the program may have
+ * tables of their own as well (unshare): a number means something in its thread's table only.
  *
  * Locks: none.  May sleep: recv_file.  May fault: no.  Allocates: nothing.
  */
@@ -15,12 +16,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/remedy.h"
 #include "os/private.h"
 #include "os/sys.h"
 
 #define CLOSE_UNSHARE 2
+#define PIDFD_OF_THREAD O_EXCL
 #define LAST_FD 0x7fffffff
 
 int za_linux_close(int fd)
@@ -82,14 +85,34 @@ int za_linux_socketpair(int fds[2])
     return (int)za_sys4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds);
 }
 
-int za_linux_fetch_file(int fd)
+/* Sockets have inodes of their own, all in one file system. */
+uint64_t za_linux_socket_number(int fd)
 {
-    long pidfd = za_sys2(SYS_pidfd_open, za_sys0(SYS_getpid), 0);
+    struct stat s = {0};
+    return za_sys2(SYS_fstat, fd, &s) == 0 && S_ISSOCK(s.st_mode) ? s.st_ino : 0;
+}
+
+/* From 6.9 on a thread can be named; before, one that is alone with its table is not reached. */
+static long open_thread(int tid)
+{
+    long pidfd = -EINVAL;
+    if (tid && !za_without(D4_CALLERS_TABLE))
+        pidfd = za_sys2(SYS_pidfd_open, tid, PIDFD_OF_THREAD);
+    return pidfd == -EINVAL ? za_sys2(SYS_pidfd_open, za_sys0(SYS_getpid), 0) : pidfd;
+}
+
+int za_linux_fetch_file(int tid, int fd, uint64_t number)
+{
+    long pidfd = open_thread(tid);
     if (pidfd < 0)
         return (int)pidfd;
     long mine = za_sys3(SYS_pidfd_getfd, pidfd, fd, 0);
     (void)za_sys1(SYS_close, pidfd);
-    return (int)mine;
+    if (mine < 0 || !number || za_linux_socket_number((int)mine) == number ||
+        za_without(D4_CALLERS_TABLE))
+        return (int)mine;
+    (void)za_sys1(SYS_close, mine);
+    return -EBADF;
 }
 
 union control {
@@ -136,8 +159,10 @@ int za_linux_recv_file(int sock)
     if (r < 0)
         return (int)r;
     struct cmsghdr *m = CMSG_FIRSTHDR(&h);
-    if (r == 0 || !m || m->cmsg_type != SCM_RIGHTS)
+    if (r == 0)
         return -EPIPE;
+    if (!m || m->cmsg_type != SCM_RIGHTS)
+        return -ENOMSG;
     int fd;
     memcpy(&fd, CMSG_DATA(m), sizeof(fd));
     return fd;

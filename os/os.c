@@ -63,6 +63,7 @@ static struct za_os linux_table = {
     .close = za_linux_close,
     .spare_files = za_linux_spare_files,
     .socketpair = za_linux_socketpair,
+    .socket_number = za_linux_socket_number,
     .fetch_file = za_linux_fetch_file,
     .send_file = za_linux_send_file,
     .recv_file = za_linux_recv_file,
@@ -105,7 +106,7 @@ static void write_all(int fd, const char *s, size_t len)
 static void write_error(const char *s, size_t len)
 {
     bool borrow = za_linux_on_own_thread();
-    int fd = borrow ? za_linux_fetch_file(2) : 2;
+    int fd = borrow ? za_linux_fetch_file(0, 2, 0) : 2;
     write_all(fd, s, len);
     if (borrow && fd >= 0)
         (void)za_linux_close(fd);

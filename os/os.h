@@ -118,7 +118,7 @@ struct za_os {
     int (*uffd_register)(int fd, void *p, size_t len); /* MISSING mode */
     int (*uffd_unregister)(int fd, void *p, size_t len);
     int (*uffd_read)(int fd, struct za_uffd_msg *msg); /* 1 message, 0 none now */
-    /* sleeps until a message or the end on any of n <= 4; 1, or 0 on time-out */
+    /* sleeps until a message or the end on any of n <= 8; 1, or 0 on time-out */
     int (*poll)(const int *fds, unsigned n, uint64_t timeout_ns);
     /* bytes moved so far, or -errno if none; *stops* at the first refusal */
     int64_t (*uffd_move)(int fd, void *dst, void *src, size_t len, bool wake);
@@ -130,10 +130,16 @@ struct za_os {
     int (*spare_files)(unsigned n);
 
     /* Handing descriptors over. */
-    int (*socketpair)(int fds[2]); /* SEQPACKET, close-on-exec */
-    int (*fetch_file)(int fd); /* program's descriptor -> calling thread's table (pidfd_getfd) */
+    int (*socketpair)(int fds[2]);     /* SEQPACKET, close-on-exec */
+    uint64_t (*socket_number)(int fd); /* which no other socket has; 0: it is none */
+    /*
+     * Descriptor of thread `tid` (0: the first) -> calling thread's table (pidfd_getfd).  -EBADF: it
+     * is not to be reached; number not 0: it is not the socket of that number.
+     */
+    int (*fetch_file)(int tid, int fd, uint64_t number);
     int (*send_file)(int sock, int fd);
-    int (*recv_file)(int sock);       /* waits; -EPIPE when the other side is gone */
+    /* waits; -EPIPE when the other side is gone, -ENOMSG when it said a byte instead */
+    int (*recv_file)(int sock);
     int (*say)(int sock);             /* one byte; 0, or -errno */
     int (*hear)(int sock, bool wait); /* 1 a byte came, 0 none now, -EPIPE the other side is gone */
     int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */

@@ -145,7 +145,7 @@ static long select_instead(const struct pollfd *p, unsigned n, const struct time
  */
 int za_linux_poll(const int *fds, unsigned n, uint64_t timeout_ns)
 {
-    struct pollfd p[4];
+    struct pollfd p[8];
     struct timespec t = {(time_t)(timeout_ns / ZA_NS_PER_S), (long)(timeout_ns % ZA_NS_PER_S)};
     struct timespec *limit = timeout_ns == UINT64_MAX ? NULL : &t;
     n = (unsigned)za_min(n, ZA_ARRAY_LEN(p));

@@ -8,7 +8,9 @@
  * until F has ended its read section.
  *
  * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
- * it gains. A heap that has doubled since is sampled again.
+ * it gains. A heap that has doubled since is sampled again, and so is one that has changed: now and
+ * then a cluster is packed without the dictionary as well, and if what it promised does not come
+ * true, what is packed now is sampled. A heap that no dictionary suits any more has none.
  *
  * I1  A record leaves STORED(old) for STORED(new) by compare-and-swap; the reference of the one
  *     goes with it, that of the other comes with it (page.h I5).
@@ -35,6 +37,9 @@
 #define WORTH_NUM 15             /* of the fast blob's size, to be worth the exchange */
 #define WORTH_DEN 16
 #define EFFORT ZA_ZSTD_LAZY
+#define NOTE_EVERY 16u /* clusters to each that is packed without the dictionary too */
+#define FRESH_SHARE 4u /* clusters to each that is sampled when the heap has changed */
+#define SPLIT_ROOM (68 * ZA_KIB)
 
 size_t za_dense_least = 32 * ZA_MIB;
 
@@ -53,6 +58,7 @@ static struct za_training *training;
 static enum stage stage;
 static uint64_t trained_raw; /* bytes stored when a dictionary was last tried */
 static uint64_t sample_every, sample_seen;
+static unsigned since_note;           /* clusters packed since one was noted */
 static void *pack_room, *unpack_room; /* W's */
 static void *fault_room;              /* F's; atomic: written once, by W */
 static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
@@ -72,16 +78,28 @@ struct cluster {
 
 /* --- unpacking, for W and F ---------------------------------------------- */
 
+/* Every codec's room for unpacking; NULL: it needs none. */
+static void *room_for(const struct za_codec *c, bool on_fault_thread)
+{
+    static char split_room[2][SPLIT_ROOM] __attribute__((aligned(64)));
+    if (c->unpack_bytes == 0)
+        return NULL;
+    if (c != za_codec(ZA_CODEC_ZSTD)) {
+        ZA_DASSERT(c->unpack_bytes <= sizeof(split_room[0]));
+        return split_room[on_fault_thread];
+    }
+    return on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
+}
+
 const char *za_dense_unpack(const struct za_blob_view *v, char *to, bool on_fault_thread)
 {
     const struct za_codec *c = za_codec(za_codec_of(v->codec));
-    void *room = on_fault_thread ? __atomic_load_n(&fault_room, __ATOMIC_ACQUIRE) : unpack_room;
     const void *bytes = v->bytes ? v->bytes : za_filing_fetch(v, on_fault_thread);
     if (!bytes)
         return "a page cannot be read back from the file tier: its file is cut short, or its disk "
                "fails; stopping before wrong data is seen";
     if (v->raw > ZA_BLOB_MAX_RAW ||
-        !c->unpack(c->unpack_bytes ? room : NULL, za_dicts_at(&dicts, za_dict_of(v->codec)), bytes,
+        !c->unpack(room_for(c, on_fault_thread), za_dicts_at(&dicts, za_dict_of(v->codec)), bytes,
                    v->size, to, v->raw))
         return v->bytes ? DAMAGED : FILE_DAMAGED;
     if (!za_without(P1_CHECKSUM) && za_checksum(to, v->raw) != v->checksum)
@@ -236,12 +254,27 @@ static void exchange(const struct cluster *c, uint32_t blob)
     za_stat_add(ZA_STAT_PG_DENSE, kept);
 }
 
+/* Does the dictionary still keep its promise? What `unpacked` holds is not needed any more. */
+static void note(struct za_dict *d, size_t raw, size_t size)
+{
+    const struct za_codec *c = &za_codec_zstd[EFFORT];
+    if (++since_note < NOTE_EVERY)
+        return;
+    since_note = 0;
+    if (!size) /* it was not worth the exchange */
+        size = c->pack(pack_room, d, staging, raw, unpacked, sizeof(unpacked));
+    size_t without = c->pack(pack_room, NULL, staging, raw, unpacked, sizeof(unpacked));
+    za_dict_note(d, size ? size : raw, without ? without : raw);
+}
+
 static void pack_cluster(const struct cluster *c)
 {
     size_t raw = (size_t)c->n << za_pg.page_shift;
     struct za_dict *d = dicts.current;
     size_t cap = (size_t)c->old_bytes * WORTH_NUM / WORTH_DEN;
     size_t size = za_codec_zstd[EFFORT].pack(pack_room, d, staging, raw, packed, cap);
+    if (d)
+        note(d, raw, size);
     if (!size)
         return;
     uint32_t blob =
@@ -252,6 +285,11 @@ static void pack_cluster(const struct cluster *c)
 }
 
 /* --- the dictionary ------------------------------------------------------ */
+
+static bool is_stale(void)
+{
+    return dicts.current && za_dict_stale(dicts.current) && !za_dicts_full(&dicts);
+}
 
 static void begin_sampling(uint64_t raw)
 {
@@ -268,15 +306,21 @@ static void begin_sampling(uint64_t raw)
         return;
     /* Twice as often as it takes, since not every cluster comes along. */
     sample_every = za_max(1, raw / plan.sample_bytes / 2);
+    if (is_stale()) /* what comes along is new, and there may not be much of it */
+        sample_every = za_min(sample_every, FRESH_SHARE);
     sample_seen = 0;
     stage = STAGE_SAMPLING;
 }
 
-static void end_training(bool good)
+static void end_training(enum za_training_state s)
 {
-    struct za_dict *d = good ? za_training_take(training) : NULL;
+    struct za_dict *d = s == ZA_TRAINING_GOOD ? za_training_take(training) : NULL;
     if (d && !za_dicts_put(&dicts, d))
         za_dict_free(d);
+    if (s == ZA_TRAINING_NO_GAIN)
+        za_dicts_retire(&dicts);
+    else if (dicts.current)
+        dicts.current->noted = 0; /* the new one, or the old one for another window */
     za_training_free(training);
     training = NULL;
     stage = STAGE_IDLE;
@@ -295,7 +339,8 @@ static void sample(size_t first)
 
 static bool wants_dictionary(uint64_t raw)
 {
-    return raw >= 2 * trained_raw && raw >= (za_conf.torture ? ZA_MIB : za_dense_least);
+    return raw >= (za_conf.torture ? ZA_MIB : za_dense_least) &&
+           (raw >= 2 * trained_raw || is_stale());
 }
 
 /* A piece of work on the dictionary, once a turn; true: there is more. */
@@ -307,7 +352,7 @@ bool za_dense_turn(void)
         return false;
     enum za_training_state s = za_training_step(training, STEP_WORK);
     if (s != ZA_TRAINING_BUSY)
-        end_training(s == ZA_TRAINING_GOOD);
+        end_training(s);
     return s == ZA_TRAINING_BUSY;
 }
 
@@ -361,7 +406,7 @@ enum za_dense_end za_dense_unit(size_t unit)
 void za_dense_forget(void)
 {
     if (training)
-        end_training(false);
+        end_training(ZA_TRAINING_FEW);
     za_dicts_free(&dicts);
     memset(&dicts, 0, sizeof(dicts));
     trained_raw = 0;

@@ -315,8 +315,8 @@ static bool serve_one(void)
 
 static void sleep_for_more(uint64_t timeout_ns)
 {
-    int fds[3] = {za_pg.uffd};
-    unsigned n = za_heir_waits(fds + 1) ? 3 : 1;
+    int fds[1 + ZA_HEIR_FDS] = {za_pg.uffd};
+    unsigned n = 1 + za_heir_waits(fds + 1);
     za_stat_set(ZA_STAT_PG_FAULT_CPU_NS, za_os->thread_cpu());
     (void)za_os->poll(fds, n, n > 1 ? HEIR_PATIENCE_NS : timeout_ns);
 }

@@ -11,9 +11,10 @@
  *   REOPEN     the child opens a userfaultfd of its own and registers the same chunks. Until then
  *              nothing that is out should be touched: the child has one thread, which is in our
  *              handler, and preload made resident what libc needs on the way there. What else libc
- *              touches (the values of other threads' keys) is undone (reconcile.c).
+ *              touches (the values of other threads' keys) is undone (reconcile.c). So does the heir of
+ *              a parent that was gone before it could hand anything over.
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
- *              are out.
+ *              are out; the child waits for the last of them.
  *   THAW       neither: everything is brought back before the fork.
  *
  * Forks without handlers: still.c, calm.c and heir.c.
@@ -37,7 +38,7 @@
 static struct za_lock fork_lock = ZA_LOCK_INIT(ZA_RANK_FORK);
 static enum za_fork_way way; /* of the fork under way; under fork_lock */
 static int heir_end = -1;    /* the child's end of the socket, in the program's table */
-static uint32_t heir_ready;  /* futex word: the child's fault thread serves */
+static uint32_t heir_ready;  /* futex word: the child's fault thread serves (1), or need not (2) */
 
 /* No fork between these two. */
 void za_fork_exclude(void)
@@ -133,6 +134,7 @@ void za_pager_prefork(void)
         way = ZA_FORK_THAW;
     else if (way == ZA_FORK_HAND_OVER && fetched < 0)
         way = ZA_FORK_FILL;
+    __atomic_store_n(&za_pg.forked, 0, __ATOMIC_RELEASE); /* no heir is left from an earlier fork */
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
@@ -155,9 +157,9 @@ static void close_heir_end(void)
  */
 void za_pager_postfork_parent(void)
 {
+    __atomic_store_n(&za_pg.forked, 1, __ATOMIC_RELEASE);
     za_fault_quiesce();
-    int unused = __atomic_load_n(&za_pg.heir_sock, __ATOMIC_ACQUIRE);
-    if (way != ZA_FORK_HAND_OVER || unused >= 0) {
+    if (way != ZA_FORK_HAND_OVER || za_heir_unborn()) {
         __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_mail_release();
     }
@@ -166,16 +168,20 @@ void za_pager_postfork_parent(void)
     za_unlock(&fork_lock);
 }
 
-/* F' takes the userfaultfd over; the parent's F hangs up when it has stopped serving it. */
+/*
+ * F' knocks; the parent's F serves this process no longer when it has answered, and sends the
+ * userfaultfd that the knock came through; or a word, if it has given the child up and filled it.
+ */
 static int inherit(int line)
 {
-    int fd = line >= 0 && way == ZA_FORK_HAND_OVER ? za_os->recv_file(line) : -1;
-    if (fd < 0)
-        return fd;
-    if (za_os->say(line) == 0)
-        while (za_os->hear(line, true) == 0)
-            ;
-    za_stat_add(ZA_STAT_FORKS_HANDED, 1);
+    if (line < 0 || way != ZA_FORK_HAND_OVER)
+        return -1;
+    volatile char *knocker = (volatile char *)za_pg_knocker();
+    (void)za_os->purge((void *)za_pg_knocker(), za_pg_page_size());
+    (void)*knocker;
+    int fd = za_os->recv_file(line);
+    if (fd >= 0)
+        za_stat_add(ZA_STAT_FORKS_HANDED, 1);
     return fd;
 }
 
@@ -184,12 +190,18 @@ static int reopen(void)
     int fd = za_os->uffd_open(&za_pg.caps);
     if (fd < 0)
         return -1;
-    if (way == ZA_FORK_REOPEN)
+    if (!za_without(D1_UNDO)) /* a parent that ends at once serves no heir either */
         za_undo_early();
     if (!za_without(D1_REOPEN) && za_place_register_again(fd) < 0)
         return -1;
     za_stat_add(ZA_STAT_FORKS_REOPENED, 1);
     return fd;
+}
+
+static void heir_is(uint32_t what)
+{
+    __atomic_store_n(&heir_ready, what, __ATOMIC_RELEASE);
+    za_os->wake(&heir_ready);
 }
 
 /*
@@ -207,6 +219,10 @@ static void heir_main(void *arg)
     int fd = inherit(line);
     if (line >= 0)
         (void)za_os->close(line);
+    if (fd == -ENOMSG) { /* given up, and filled */
+        heir_is(2);
+        return;
+    }
     if (fd < 0 && own_table)
         fd = reopen();
     if (fd < 0 && !za_without(D1_STOP))
@@ -216,23 +232,10 @@ static void heir_main(void *arg)
     za_pg.uffd = fd;
     za_os->pagemap_keep(-1);
     za_renew_born();
-    __atomic_store_n(&heir_ready, 1, __ATOMIC_RELEASE);
-    za_os->wake(&heir_ready);
+    heir_is(1);
     za_os->be_urgent();
     za_os->drop_privileges();
     za_fault_loop(true);
-}
-
-static void start_heir(void)
-{
-    heir_ready = 0;
-    za_store_child(za_pg.store);
-    if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
-        za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
-                 "stopping before wrong data is seen");
-    while (!__atomic_load_n(&heir_ready, __ATOMIC_ACQUIRE))
-        (void)za_os->wait(&heir_ready, 0, ZA_NEVER);
-    __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
 }
 
 /*
@@ -267,6 +270,21 @@ static void start_over(void)
         za_pg.life = ZA_LIFE_FAILED;
     else if (za_pg.life != ZA_LIFE_NEW)
         za_pg.life = ZA_LIFE_IDLE; /* also where the parent could start no thread: a child may */
+}
+
+static void start_heir(void)
+{
+    heir_ready = 0;
+    za_store_child(za_pg.store);
+    if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
+        za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
+                 "stopping before wrong data is seen");
+    while (!__atomic_load_n(&heir_ready, __ATOMIC_ACQUIRE))
+        (void)za_os->wait(&heir_ready, 0, ZA_NEVER);
+    if (heir_ready == 2)
+        start_over();
+    else
+        __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
 }
 
 static void forget_parent(void)
@@ -325,6 +343,12 @@ void za_pager_postfork_child(void)
 {
     za_mail_child();
     forget_parent();
+    /*
+     * What this child gave up while it is still being filled would come back.  The doorbell is
+     * filled by nobody: who touches it sleeps until F is done and closes the child's userfaultfd.
+     */
+    if (way == ZA_FORK_FILL)
+        za_fault_ring();
     if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)
         start_heir();
     else

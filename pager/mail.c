@@ -25,6 +25,7 @@ struct request {        /* [c] by the poster until `op` is published; then W's u
     enum za_mail_op op; /* [a] published last */
     uintptr_t a, b;
     size_t len;
+    int tid; /* the poster's: descriptors are numbers in its table */
     int result;
     uint32_t done; /* [a] futex word of the poster */
 };
@@ -39,6 +40,7 @@ static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     req.a = a;
     req.b = b;
     req.len = len;
+    req.tid = za_os->tid();
     __atomic_store_n(&req.done, 0, __ATOMIC_RELAXED);
     /* The worker comes and goes only while somebody has the lock, or by F's answer to the bell. */
     if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
@@ -97,7 +99,8 @@ int za_mail_park(int sock, bool thaw)
     za_lock(&ctl);
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_STARTED)
         return -ENOSYS;
-    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, 0);
+    uint64_t number = sock < 0 ? 0 : za_os->socket_number(sock);
+    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, number);
 }
 
 /* The lock is taken already; nothing that is out need come back. */
@@ -175,7 +178,7 @@ static void stand_still(int sock, bool thaw_first)
     bool withdrawn = withdraw();
     if (thaw_first && !withdrawn)
         (void)za_thaw();
-    int mine = sock >= 0 && !withdrawn ? za_os->fetch_file(sock) : -1;
+    int mine = sock >= 0 && !withdrawn ? za_os->fetch_file(req.tid, sock, req.len) : -1;
     if (mine >= 0)
         za_filing_lend(mine); /* before F may send what comes after it */
     __atomic_store_n(&za_pg.heir_sock, mine, __ATOMIC_RELEASE);
@@ -189,8 +192,8 @@ static void stand_still(int sock, bool thaw_first)
         (void)za_os->wait(&parked, 1, ZA_NEVER);
     za_fault_quiesce();
     mine = __atomic_exchange_n(&za_pg.heir_sock, -1, __ATOMIC_ACQ_REL);
-    if (mine >= 0)
-        (void)za_os->close(mine);
+    if (mine != -1)
+        (void)za_os->close(mine < 0 ? ZA_SOCK_UNUSED(mine) : mine);
     if (__atomic_exchange_n(&za_pg.window_served, 0, __ATOMIC_ACQ_REL))
         __atomic_store_n(&za_pg.must_reconcile, 1, __ATOMIC_RELEASE);
     za_still_enter();
@@ -242,7 +245,7 @@ static int carry_out(const struct request *r, enum za_mail_op op)
 /* True: W's time is over. */
 static bool make_room(void)
 {
-    int r = za_renew_hand_over((int)req.a);
+    int r = za_renew_hand_over(req.tid, (int)req.a, req.len);
     if (r == 0) {
         __atomic_store_n(&za_pg.worker_up, 0, __ATOMIC_RELEASE);
         za_still_leave(); /* before the next W is born */

@@ -19,13 +19,14 @@
 #include "base/conf.h"
 #include "base/remedy.h"
 #include "base/stat.h"
-#include "compress/codec.h"
+#include "compress/choose.h"
 #include "pager/filing.h"
 #include "pager/private.h"
 
 #define GRANULE 16u
 #define MASK_WORDS (ZA_BLOB_MAX_RAW / GRANULE / 64)
-#define WORKSPACE_BYTES (32 * ZA_KIB)
+#define WORKSPACE_BYTES (160 * ZA_KIB)
+#define KINDS 256u
 /* A blob above this share of its pages is not worth a fault later. */
 #define WORTH_NUM 3
 #define WORTH_DEN 4
@@ -34,6 +35,7 @@ static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static bool liveness_known; /* every thread's stores before the last move are visible (I7) */
 static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
+static struct za_choice choices[KINDS];
 
 struct batch { /* pages of one cluster on their way into one blob, in order */
     size_t page[ZA_CLUSTER_PAGES];
@@ -150,28 +152,49 @@ static void commit(const struct batch *b, uint32_t blob)
     za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)kept);
 }
 
-/* False: the pages do not compress and went back. */
+/* Into `packed`; 0: not worth it. Pages of one kind are packed the way that suits them. */
+static size_t compress_batch(const struct batch *b, size_t raw, enum za_codec_id *codec)
+{
+    uintptr_t page = (uintptr_t)za_pg_heap(b->page[0]);
+    uint8_t kind = za_pg.owner->kind ? za_pg.owner->kind(page) : 0;
+    ZA_DASSERT(za_choose_room_bytes() <= sizeof(workspace));
+    if (za_page_looks_random(staging, raw))
+        return 0;
+    return za_choose_pack(&choices[kind], workspace, staging, raw, packed,
+                          raw * WORTH_NUM / WORTH_DEN, codec);
+}
+
+/* The pages do not compress: to the heap with them, and not again for long. */
+static void leave_alone(const struct batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        za_pg.units[za_pg_unit_of_page(b->page[i])].raw |=
+            (uint16_t)(1u << b->page[i] % za_pg.unit_pages);
+    give_back(b, ZA_STAT_PG_RAW);
+}
+
+/* False: there is no room, and the pages went back. */
 static bool pack_batch(const struct batch *b)
 {
-    const struct za_codec *lz4 = za_codec(ZA_CODEC_LZ4);
+    enum za_codec_id codec = ZA_CODEC_LZ4;
     size_t raw = b->n << za_pg.page_shift;
-    size_t size = 0;
-    if (!za_page_looks_random(staging, raw))
-        size = lz4->compress(workspace, staging, raw, packed, raw * WORTH_NUM / WORTH_DEN);
+    size_t size = compress_batch(b, raw, &codec);
     if (size == 0) {
-        give_back(b, ZA_STAT_PG_RAW);
-        return false;
+        leave_alone(b);
+        return true;
     }
     if (!za_filing_room()) {
         give_back(b, ZA_STAT_PG_REFUSED_FULL);
         return true;
     }
     uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
-                                 za_checksum(staging, raw), za_codec_word(ZA_CODEC_LZ4, 0), b->n);
+                                 za_checksum(staging, raw), za_codec_word(codec, 0), b->n);
     if (blob == ZA_BLOB_NONE) {
         give_back(b, ZA_STAT_PG_REFUSED_NOMEM);
         return false;
     }
+    if (codec == ZA_CODEC_SPLIT)
+        za_stat_add(ZA_STAT_PG_SPLIT, b->n);
     commit(b, blob);
     return true;
 }
@@ -200,10 +223,7 @@ void za_clear_dead(size_t first, size_t n)
     }
 }
 
-/*
- * False: some of the unit's pages do not compress (or found no room):
- * leave the unit alone for long.
- */
+/* False: some of the unit's pages found no room: leave the unit alone for long. */
 bool za_pack_unit(size_t unit)
 {
     size_t first = unit * za_pg.unit_pages;

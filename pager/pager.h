@@ -30,6 +30,11 @@ struct za_region_ops {
      * returns when it wants to be called next (ns, UINT64_MAX: no need).
      */
     uint64_t (*decay)(uint64_t now_ns);
+    /*
+     * What sort of things a page holds, told apart by a number: pages that share it are likely to
+     * be alike. A hint, on the worker; may be NULL.
+     */
+    uint8_t (*kind)(uintptr_t page);
     /* Brings the owner's gauges up to date; may be NULL. */
     void (*stats)(void);
 };

@@ -34,7 +34,7 @@ bool za_place_reserve(void)
     if (za_os->commit(chunks, za_align_up(nchunks * sizeof(struct za_chunk), page)) < 0)
         return false;
     if (za_os->reserve(&mirror, za_pg.size + ZA_CHUNK_SIZE, ZA_CHUNK_SIZE) < 0 ||
-        za_os->commit((char *)mirror + za_pg.size, page) < 0)
+        za_os->commit((char *)mirror + za_pg.size, 2 * page) < 0)
         return false;
     za_pg.pages = pages;
     za_pg.units = units;
@@ -98,9 +98,10 @@ static int register_both(int fd, size_t chunk)
     return r;
 }
 
+/* And the knocker behind it. */
 int za_place_register_bell(int fd)
 {
-    return za_os->uffd_register(fd, (void *)za_pg_bell(), za_pg_page_size());
+    return za_os->uffd_register(fd, (void *)za_pg_bell(), 2 * za_pg_page_size());
 }
 
 /* With the first chunk comes the doorbell: without either, forks are not announced. */
@@ -142,7 +143,7 @@ void za_place_unregister_chunks(void)
 void za_place_unregister_all(void)
 {
     za_place_unregister_chunks();
-    (void)za_os->uffd_unregister(za_pg.uffd, (void *)za_pg_bell(), za_pg_page_size());
+    (void)za_os->uffd_unregister(za_pg.uffd, (void *)za_pg_bell(), 2 * za_pg_page_size());
 }
 
 /*

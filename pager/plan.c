@@ -5,7 +5,8 @@
  * A unit rests, is probed (its pages go to limbo), and after the cold age what nobody came for is
  * packed. Each time somebody came for a page the next probe is put off twice as long, so a hot heap
  * is left in peace; a unit whose pages are all stored is not looked at again until F says that
- * pages came back ("stirred").
+ * pages came back ("stirred"). Pages that do not compress are left out for long; their neighbours
+ * are not.
  *
  * I1  A chunk's due is at most the least due of its units, so chunks that are not due need not be
  *     opened.
@@ -22,7 +23,7 @@
 
 #define BACKOFF_WARM_MAX 6u  /* 64 cold ages */
 #define BACKOFF_EMPTY_MAX 3u /* a unit with nothing to take may get new pages */
-#define BACKOFF_RAW 9u       /* what does not compress: 512 cold ages */
+#define BACKOFF_RAW 7u       /* what does not compress: 128 cold ages */
 #define SOON_TICKS 100u      /* while a dictionary is made */
 #define REFUSED_FACTOR 8u    /* dense ages until too small a store is looked at again */
 #define TARGET_HASTE 16u     /* above the target, ages pass this much faster */
@@ -57,31 +58,49 @@ static uint8_t more(uint8_t backoff, unsigned most)
     return backoff < most && !za_without(D16_BACK_OFF) ? (uint8_t)(backoff + 1) : backoff;
 }
 
-static bool all_stored(size_t unit)
+/* Its pages that are known not to compress, bit by bit. */
+uint16_t za_unit_raw(const struct za_unit *u)
 {
+    return za_without(D16_REMEMBER) ? 0 : u->raw;
+}
+
+/* Nothing is left to take: each page is stored, or known not to compress. */
+static bool all_settled(size_t unit, const struct za_unit *u)
+{
+    const uint64_t *rec = &za_pg.pages[unit * za_pg.unit_pages];
     for (unsigned i = 0; i < za_pg.unit_pages; i++)
-        if (za_page_state(za_page_get(&za_pg.pages[unit * za_pg.unit_pages + i])) != ZA_PAGE_STORED)
+        if (za_page_state(za_page_get(&rec[i])) != ZA_PAGE_STORED && !(za_unit_raw(u) >> i & 1))
             return false;
     return true;
+}
+
+/* When a unit that is at rest is worth another look. */
+static uint32_t next_look(size_t unit, const struct za_unit *u, uint32_t tick)
+{
+    if (!all_settled(unit, u))
+        return later(tick, u->backoff);
+    return za_unit_raw(u) ? u->raw_due : ZA_TICK_NEVER;
 }
 
 static void probe(size_t unit, struct za_unit *u, uint32_t tick)
 {
     __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED);
+    if (u->raw_due <= tick)
+        u->raw = 0;
     if (za_probe_unit(unit) > 0) {
         u->phase = ZA_UNIT_PROBED;
         u->due = later(tick, za_pg.mover->patience);
         return;
     }
     u->backoff = more(u->backoff, BACKOFF_EMPTY_MAX);
-    u->due = all_stored(unit) ? ZA_TICK_NEVER : later(tick, u->backoff);
+    u->due = next_look(unit, u, tick);
 }
 
 /* Back to rest; with nothing left to take, for as long as nobody comes for a page. */
 static void rest(size_t unit, struct za_unit *u, uint32_t tick)
 {
     u->phase = ZA_UNIT_RESTING;
-    u->due = all_stored(unit) ? ZA_TICK_NEVER : later(tick, u->backoff);
+    u->due = next_look(unit, u, tick);
 }
 
 static bool any_stored(size_t unit)
@@ -94,12 +113,14 @@ static bool any_stored(size_t unit)
 
 static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 {
-    bool good = za_pack_unit(unit);
+    uint16_t raw = u->raw;
+    bool room = za_pack_unit(unit);
     bool warm = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
-    if (!good && !za_without(D16_REMEMBER))
+    u->backoff = warm ? more(u->backoff, BACKOFF_WARM_MAX) : 0;
+    if (!room)
         u->backoff = BACKOFF_RAW;
-    else
-        u->backoff = warm ? more(u->backoff, BACKOFF_WARM_MAX) : 0;
+    if (u->raw != raw)
+        u->raw_due = later(tick, BACKOFF_RAW);
     rest(unit, u, tick);
     if (warm || !za_conf.dense_ms || !any_stored(unit))
         return;
@@ -135,7 +156,7 @@ static void stir(struct za_unit *u, uint32_t tick)
     if (u->phase == ZA_UNIT_PROBED || u->due == 0 ||
         !__atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED))
         return;
-    bool settled = u->phase == ZA_UNIT_PACKED || u->due == ZA_TICK_NEVER;
+    bool settled = u->phase == ZA_UNIT_PACKED || u->due == ZA_TICK_NEVER || u->raw;
     u->phase = ZA_UNIT_RESTING;
     if (settled)
         u->backoff = more(u->backoff, BACKOFF_WARM_MAX);
@@ -236,6 +257,7 @@ void za_plan_everything(bool polite)
         za_still_look();
         if (!za_pg.mover->may())
             continue;
+        u->raw = 0;
         /* Probed also when it was before: pages may have come back since. */
         if (za_probe_unit(unit) > 0 || u->phase == ZA_UNIT_PROBED)
             pack(unit, u, tick);
@@ -265,6 +287,7 @@ void za_plan_rested(size_t first_page, size_t npages)
     size_t end = first_page + npages, known = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
     uint32_t due = later(za_pg_tick(za_os->now()), 0);
     for (size_t u = za_pg_unit_of_page(first_page); u * za_pg.unit_pages < end && u < known; u++) {
+        za_pg.units[u].raw = 0;
         if (za_pg.units[u].phase == ZA_UNIT_PROBED || za_pg.units[u].due == 0)
             continue;
         za_pg.units[u].phase = ZA_UNIT_RESTING;

@@ -49,6 +49,7 @@ enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next);
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);
+uint16_t za_unit_raw(const struct za_unit *u);
 
 /* fault.c */
 void za_fault_main(void *arg);
@@ -72,7 +73,10 @@ void za_calm_lift(void);
 #define ZA_NO_PAGE SIZE_MAX
 void za_heir_announced(int fd, size_t page);
 void za_heir_settle(void (*meanwhile)(void));
-bool za_heir_waits(int fds[2]);
+#define ZA_HEIR_FDS 7u
+#define ZA_SOCK_UNUSED(sock) (-2 - (sock)) /* and back: za_pg.heir_sock, taken by nobody */
+unsigned za_heir_waits(int fds[ZA_HEIR_FDS]);
+bool za_heir_unborn(void); /* the forking thread */
 bool za_heir_serve(void);
 void za_heir_forget(void);
 
@@ -119,8 +123,9 @@ void za_mail_sleep(uint64_t timeout_ns); /* W */
 /* renew.c: new threads after a change of identity */
 bool za_renew_wanted(const struct za_identity *then, const struct za_identity *now);
 void za_renew_born(void);
+void za_renew_read(struct za_identity *out);
 bool za_renew_leave(void);
-int za_renew_hand_over(int theirs);
+int za_renew_hand_over(int tid, int theirs, uint64_t number);
 
 /* door.c */
 size_t za_thaw(void);

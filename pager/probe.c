@@ -145,6 +145,10 @@ static size_t probe_once(size_t first, unsigned n)
         return 0;
     }
     za_pg.mover->look(first, n, there);
+    uint16_t raw = za_unit_raw(&za_pg.units[za_pg_unit_of_page(first)]);
+    for (unsigned i = 0; i < n; i++)
+        if (raw >> i & 1)
+            there[i] = 0;
     for (unsigned i = 0; i < n; i++) {
         unsigned run = 0;
         while (i + run < n && (there[i + run] & ZA_LOOK_TAKE) &&

@@ -21,6 +21,9 @@
  * I2  W and F stop between two steps: no record is MOVING, RETURNING, PACKING, BACK or FILLING on
  *     their behalf.
  * I3  A step that fails leaves the old threads in place and is counted.
+ * I4  Whoever changes looks at the identity our threads were born with before it takes fork's lock,
+ *     which a signal handler could not: at a record that is whole, while other threads of ours may be
+ *     born. Birth follows birth: F' writes it before it starts a worker, which writes the same.
  *
  * Locks: fork's and ZA_RANK_CTL on P; none on W, F, F'.  May sleep: yes.
  * Allocates: the stack of F'. That of a thread that has ended stays mapped, mostly untouched.
@@ -31,6 +34,16 @@
 #include "compress/tier.h"
 #include "pager/private.h"
 
+#define WORDS (sizeof(struct za_identity) / sizeof(uint64_t))
+
+union record {
+    struct za_identity identity;
+    uint64_t words[WORDS];
+};
+
+static union record
+    born; /* [a] of our threads, all of them the same; whole while born_seq is even */
+static uint32_t born_seq;    /* [a] */
 static int offered = -1;     /* [a] W to F: the end of the socket to send to */
 static uint32_t offer_over;  /* [a] futex word: F has sent (1), or could not (2) */
 static uint32_t newcomer_up; /* [a] futex word: F' has its end of the socket (1), or not (2) */
@@ -55,11 +68,31 @@ bool za_renew_wanted(const struct za_identity *then, const struct za_identity *n
     return !all_among(then->gid, now->gid) || then->groups != now->groups;
 }
 
-/* Our threads, at their birth. */
+/* Our threads, at their birth, one after the other (I4). */
 void za_renew_born(void)
 {
-    za_os->identity(&za_pg.born);
+    union record me = {.words = {0}};
+    za_os->identity(&me.identity);
+    __atomic_fetch_add(&born_seq, 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < WORDS; i++)
+        __atomic_store_n(&born.words[i], me.words[i], __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&born_seq, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&za_pg.pid, za_os->pid(), __ATOMIC_RELEASE);
+}
+
+/* Whole, as one of them was born. */
+void za_renew_read(struct za_identity *out)
+{
+    union record r;
+    for (;;) {
+        uint32_t seq = __atomic_load_n(&born_seq, __ATOMIC_SEQ_CST);
+        for (unsigned i = 0; i < WORDS; i++)
+            r.words[i] = __atomic_load_n(&born.words[i], __ATOMIC_SEQ_CST);
+        if (!(seq & 1) && __atomic_load_n(&born_seq, __ATOMIC_SEQ_CST) == seq)
+            break;
+        za_os->relax();
+    }
+    *out = r.identity;
 }
 
 /* ---- F ----------------------------------------------------------------------------------------*/
@@ -68,7 +101,7 @@ void za_renew_born(void)
 bool za_renew_leave(void)
 {
     int sock = __atomic_load_n(&offered, __ATOMIC_ACQUIRE);
-    if (sock < 0 || za_heir_waits((int[2]){0}))
+    if (sock < 0 || za_heir_waits((int[ZA_HEIR_FDS]){0}))
         return false;
     __atomic_store_n(&offered, -1, __ATOMIC_RELAXED);
     bool sent =
@@ -92,11 +125,11 @@ static uint32_t await(uint32_t *word)
 }
 
 /* 0: F is gone, and W has to go; -errno: everything stays. */
-int za_renew_hand_over(int theirs)
+int za_renew_hand_over(int tid, int theirs, uint64_t number)
 {
     if (!za_pg_active())
         return 0; /* no F, and no userfaultfd */
-    int sock = za_os->fetch_file(theirs);
+    int sock = za_os->fetch_file(tid, theirs, number);
     if (sock < 0)
         return sock;
     __atomic_store_n(&offer_over, 0, __ATOMIC_RELAXED);
@@ -168,7 +201,7 @@ static int hand_over(const int socks[2])
         return r;
     if (await(&newcomer_up) != 1)
         return -EMFILE;
-    r = za_mail_post(ZA_MAIL_RENEW, (uintptr_t)socks[0], 0, 0);
+    r = za_mail_post(ZA_MAIL_RENEW, (uintptr_t)socks[0], 0, za_os->socket_number(socks[0]));
     if (r < 0 || !za_pg_active())
         (void)za_os->say(socks[0]); /* nothing comes: F' ends */
     if (r < 0)
@@ -192,17 +225,24 @@ static void renew_now(void)
     za_stat_add(r < 0 ? ZA_STAT_RENEW_FAILED : ZA_STAT_RENEWED, 1);
 }
 
+/* Are our threads left with more than the calling thread has now? */
+static bool wanted(void)
+{
+    struct za_identity now, then;
+    za_os->identity(&now);
+    za_renew_read(&then);
+    return za_renew_wanted(&then, &now);
+}
+
 void za_pager_renew(void)
 {
-    struct za_identity now;
     /* A vfork child changes itself, not the process whose memory it borrows. */
     if (!za_pager_has_worker() || __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid())
         return;
-    za_os->identity(&now);
-    if (!za_renew_wanted(&za_pg.born, &now))
+    if (!wanted())
         return;
     za_fork_exclude();
-    if (za_renew_wanted(&za_pg.born, &now))
+    if (wanted())
         renew_now();
     za_fork_allow();
 }

@@ -31,7 +31,8 @@ struct za_unit {
     uint8_t touched;  /* [a] F: somebody came for a page since the last probe */
     uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
-    uint16_t spare;
+    uint16_t raw;     /* [w] bit i: page i did not compress, and stays until raw_due */
+    uint32_t raw_due; /* [w] tick */
 };
 
 enum za_phase {
@@ -88,7 +89,8 @@ struct za_pager {
     uint32_t giving;        /* [a] F fills a bare child: calm.c; futex word of W */
     uint32_t taking;        /* [a] W takes contents away; W alone writes */
     uint32_t windowed;      /* [a] pages in window_pages; F adds, W empties when it reconciles */
-    int heir_sock;          /* [a] where F sends the child's userfaultfd; -1: none */
+    int heir_sock;          /* [a] where F sends the child's userfaultfd; -1: none (heir.c) */
+    uint32_t forked;        /* [a] the forking thread is behind its system call */
     uint32_t *ours;         /* [i] a word that reads 0 in a child made without our handlers */
 
     /* worker.c */
@@ -99,7 +101,6 @@ struct za_pager {
     uint32_t retired;        /* [a] 1: no thread of ours any more, in no child either (retire.c) */
     uint32_t leaving;        /* [a] W, 1: F is to go when it hears the bell; F, 2: it goes */
     int pid;                 /* [a] the process our threads belong to */
-    struct za_identity born; /* [w] theirs, all of them the same */
     uint32_t worker_up;      /* [a] W has been started in this process */
     uint32_t keep;           /* [a] nothing at all is taken out: the process is locked (pin.c) */
     uint32_t must_reconcile; /* [a] before W's next step: page.h I8 */
@@ -157,6 +158,12 @@ ZA_INLINE size_t za_pg_nchunks(void)
 ZA_INLINE uintptr_t za_pg_bell(void)
 {
     return za_pg.mirror + za_pg.size;
+}
+
+/* Behind it another, which is missing in every process, and which only a child touches: heir.c. */
+ZA_INLINE uintptr_t za_pg_knocker(void)
+{
+    return za_pg_bell() + za_pg_page_size();
 }
 
 /* The worker's clock: ticks of 10 ms since its start, never 0; ZA_TICK_NEVER is never reached. */

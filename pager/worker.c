@@ -170,6 +170,13 @@ static uint64_t plan_sleep(enum za_plan_end end, uint32_t next, uint64_t now)
     return until(za_pg.epoch + (uint64_t)next * ZA_TICK_NS, now);
 }
 
+/* Before anything else after a fork, requests included: a record may speak of what was. */
+static void put_right(void)
+{
+    if (za_pg_active() && __atomic_exchange_n(&za_pg.must_reconcile, 0, __ATOMIC_ACQ_REL))
+        za_reconcile();
+}
+
 /* One turn; returns the nanoseconds until the next is wanted. */
 static uint64_t turn(uint64_t now)
 {
@@ -177,8 +184,6 @@ static uint64_t turn(uint64_t now)
     za_stat_add(ZA_STAT_PG_TURNS, 1);
     if (!za_pg_active())
         return sleep;
-    if (__atomic_exchange_n(&za_pg.must_reconcile, 0, __ATOMIC_ACQ_REL))
-        za_reconcile();
     if (za_conf.torture) {
         (void)tidy_store();
         za_plan_everything(true);
@@ -200,13 +205,16 @@ static uint64_t turn(uint64_t now)
 
 static void live(void)
 {
+    put_right();
     while (za_mail_serve()) {
+        put_right(); /* the request was a fork's */
         za_door_serve();
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
         za_still_leave();
         za_mail_sleep(za_without(D16_SLEEP) ? SLEEP_MIN_NS : za_max(sleep, SLEEP_MIN_NS));
         za_still_enter();
+        put_right();
     }
 }
 

@@ -36,7 +36,8 @@ struct za_expand {
     struct za_expanded *sum;
     uint32_t unpacked; /* the blob in `raw`; ZA_BLOB_NONE: none */
     uint32_t raw_bytes;
-    void *room; /* for zstd */
+    void *room;       /* for zstd */
+    void *split_room; /* for pointers taken apart */
     uint32_t dict_id;
     char dict[ZA_DICT_MAX_BYTES];
     char packed[ZA_BLOB_MAX_RAW];
@@ -132,7 +133,8 @@ static const char *load(struct za_expand *x)
         return "the pager's state in it is damaged";
     x->has_store = copy_in(x, x->pager.store, &x->store, sizeof(x->store));
     x->has_dicts = copy_in(x, x->anchor.dicts, &x->dicts, sizeof(x->dicts));
-    if (posix_memalign(&x->room, ZA_CODEC_ALIGN, zstd->unpack_bytes) != 0)
+    if (posix_memalign(&x->room, ZA_CODEC_ALIGN, zstd->unpack_bytes) != 0 ||
+        posix_memalign(&x->split_room, ZA_CODEC_ALIGN, za_codec(ZA_CODEC_SPLIT)->unpack_bytes) != 0)
         return strerror(ENOMEM);
     if (!zstd->open_unpack(x->room))
         return "the zstd linked into this command does not suit";
@@ -158,8 +160,10 @@ const char *za_expand_find(struct za_core *c, struct za_expand **out)
 
 void za_expand_free(struct za_expand *x)
 {
-    if (x)
+    if (x) {
         free(x->room);
+        free(x->split_room);
+    }
     free(x);
 }
 
@@ -217,8 +221,8 @@ static enum za_core_read find_blob(const struct za_expand *x, uint32_t id, struc
 static bool decompress(struct za_expand *x, const struct za_blob *b, const struct za_dict *d)
 {
     const struct za_codec *c = za_codec(za_codec_of(b->codec));
-    return c &&
-           c->unpack(c->unpack_bytes ? x->room : NULL, d, x->packed, b->size, x->raw, b->raw) &&
+    void *room = c == za_codec(ZA_CODEC_SPLIT) ? x->split_room : x->room;
+    return c && c->unpack(c->unpack_bytes ? room : NULL, d, x->packed, b->size, x->raw, b->raw) &&
            za_checksum(x->raw, b->raw) == b->checksum;
 }
 

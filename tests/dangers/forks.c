@@ -6,10 +6,13 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #define LEN (4 * UNIT)
 #define BIG (1024 * UNIT)
@@ -244,6 +247,139 @@ static void amid_faults(void)
     point("bare children amid faults", good);
 }
 
+/* ---- children made while another fork is in its window -------------------------------------------
+ */
+
+#define OLDER 9 /* more than the fault thread keeps in mind */
+
+static pid_t older[OLDER];
+static unsigned nolder;
+
+/* A filter of this thread's: whoever waits at the other end sees it make a child. */
+static int watch_forks(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_VM, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
+}
+
+/* Reads, changes and gives away: with another's userfaultfd one of them goes wrong. */
+static bool lives_alone(uint64_t seed)
+{
+    bool good = right(last_block, 0, LEN, 2);
+    for (unsigned i = 0; i < 3 && good; i++) {
+        fill(last_block, LEN, seed + i);
+        evict();
+        good = present(last_block, LEN) == 0 && right(last_block, 0, LEN, seed + i);
+    }
+    return good;
+}
+
+static int listener; /* futex word, polled: 0 until there is one */
+
+/*
+ * Was there before the filter. The forking thread stands before the system call of its fork, its
+ * handlers done, when it is heard of here.
+ */
+static void *make_older(void *arg)
+{
+    while (!__atomic_load_n(&listener, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    for (;;) {
+        struct seccomp_notif call = {0};
+        struct seccomp_notif_resp go = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+            return arg;
+        for (unsigned i = 0; i < nolder; i++) {
+            older[i] = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+            if (older[i] == 0) {
+                sleep_ms(200); /* the other child has begun its life */
+                _exit(right(last_block, 0, LEN, 2) ? 0 : 1);
+            }
+        }
+        go.id = call.id;
+        (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
+    }
+}
+
+static void fork_beside(unsigned n, const char *theirs, const char *others)
+{
+    int status = -1, bad = 0;
+    fill(last_block, LEN, 2);
+    evict();
+    nolder = n;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(lives_alone(100) ? 0 : 1);
+    point(theirs, waitpid(pid, &status, 0) == pid && status == 0);
+    for (unsigned i = 0; i < n; i++)
+        bad |= waitpid(older[i], &status, 0) != older[i] || status != 0;
+    point(others, !bad && right(last_block, 0, LEN, 2));
+}
+
+static void stranger(void)
+{
+    pthread_t t;
+    last_block = block(LEN, 2);
+    pthread_create(&t, NULL, make_older, NULL);
+    int fd = watch_forks();
+    if (fd < 0)
+        not_here("no seccomp listener");
+    __atomic_store_n(&listener, fd, __ATOMIC_SEQ_CST);
+    fork_beside(1, "a child of handlers lives on beside one without",
+                "and the one without has all its bytes");
+    fork_beside(OLDER, "a child of handlers lives on beside many without",
+                "and all of those have their bytes");
+}
+
+/* ---- a thread with a descriptor table of its own ---------------------------------------------------
+ */
+
+#define PAIRS 100
+
+static int pairs[PAIRS][2]; /* of the first thread */
+
+/* Its descriptors have the numbers of the first thread's sockets. */
+static void *fork_apart(void *arg)
+{
+    if (unshare(CLONE_FILES) < 0 || close_range(3, ~0U, 0) < 0)
+        return NULL;
+    evict();
+    *(int *)arg = status_of(reads_last);
+    return arg;
+}
+
+static void other_table(void)
+{
+    pthread_t t;
+    void *end = NULL;
+    char byte;
+    int status = -1;
+    unsigned said = 0;
+    last_block = block(LEN, 2);
+    for (unsigned i = 0; i < PAIRS; i++)
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) < 0)
+            not_here("no sockets");
+    pthread_create(&t, NULL, fork_apart, &status);
+    if (pthread_join(t, &end) != 0 || !end)
+        not_here("no table of its own");
+    for (unsigned i = 0; i < PAIRS; i++)
+        for (unsigned k = 0; k < 2; k++)
+            said += recv(pairs[i][k], &byte, 1, MSG_DONTWAIT) >= 0;
+    point("nobody sends anything over the other threads' sockets", said == 0);
+    point("a child of a thread with a table of its own", status == 0);
+}
+
 /* ---- a child that is held up before it can say anything -----------------------------------------
  */
 
@@ -283,6 +419,70 @@ static void held_up(void)
     while (waitpid(child, &end, __WALL) == child && WIFSTOPPED(end))
         ptrace(PTRACE_CONT, child, NULL, NULL);
     point("and the child, let go, has all its bytes", child > 0 && end == 0);
+}
+
+/* ---- a child whose parent is gone at its birth --------------------------------------------------
+ */
+
+#define KEYS 80 /* libc keeps the values of most of them in blocks from malloc */
+#define NEIGHBOURS 400
+#define NEIGHBOUR_LEN 512
+
+static char *neighbours[NEIGHBOURS]; /* some of them on the same page */
+static int sits;
+
+static void *sit(void *arg)
+{
+    pthread_key_t key;
+    for (unsigned i = 0; i < KEYS; i++)
+        if (pthread_key_create(&key, NULL) == 0)
+            (void)pthread_setspecific(key, &sits);
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        fill(neighbours[i] = malloc(NEIGHBOUR_LEN), NEIGHBOUR_LEN, i);
+    __atomic_store_n(&sits, 1, __ATOMIC_SEQ_CST);
+    return rest(arg);
+}
+
+/* libc clears in the child what the other thread kept under its keys, and nobody serves it. */
+static void fork_and_be_killed(void)
+{
+    pthread_t t;
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGSTOP);
+    pthread_create(&t, NULL, sit, NULL);
+    while (!__atomic_load_n(&sits, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    evict();
+    if (fork() != 0)
+        _exit(1);
+    for (unsigned i = 0; i < NEIGHBOURS; i++)
+        if (!right(neighbours[i], 0, NEIGHBOUR_LEN, i))
+            _exit(3);
+    _exit(0);
+}
+
+static void orphan(void)
+{
+    int status = -1;
+    unsigned long message = 0;
+    pid_t pid = fork(), child;
+    if (pid == 0)
+        fork_and_be_killed();
+    waitpid(pid, &status, 0);
+    ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL);
+    do
+        ptrace(PTRACE_CONT, pid, NULL, NULL);
+    while (waitpid(pid, &status, __WALL) == pid && status >> 16 != PTRACE_EVENT_FORK &&
+           WIFSTOPPED(status));
+    ptrace(PTRACE_GETEVENTMSG, pid, NULL, &message);
+    child = (pid_t)message;
+    waitpid(child, &status, __WALL); /* its first stop */
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, __WALL);
+    ptrace(PTRACE_CONT, child, NULL, NULL);
+    while (waitpid(child, &status, __WALL) == child && WIFSTOPPED(status))
+        ptrace(PTRACE_CONT, child, NULL, NULL);
+    point("a child whose parent was gone at its birth has all its bytes", status == 0);
 }
 
 /* ---- libc's list of FILEs -----------------------------------------------------------------------
@@ -367,6 +567,9 @@ static const struct danger dangers[] = {
     {"bare", bare},
     {"amid-faults", amid_faults},
     {"bare-life", bare_life},
+    {"stranger", stranger},
+    {"orphan", orphan},
+    {"other-table", other_table},
     {"held-up", held_up},
     {"stdio-lock", stdio_lock},
     {"shared-limbo", shared_limbo},

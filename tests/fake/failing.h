@@ -42,7 +42,7 @@
     X(uffd_zero, int64_t, (int fd, void *dst, size_t len, bool wake), (fd, dst, len, wake)) \
     X(poll, int, (const int *fds, unsigned n, uint64_t ns), (fds, n, ns)) \
     X(socketpair, int, (int fds[2]), (fds)) \
-    X(fetch_file, int, (int fd), (fd)) \
+    X(fetch_file, int, (int tid, int fd, uint64_t number), (tid, fd, number)) \
     X(send_file, int, (int sock, int fd), (sock, fd)) \
     X(recv_file, int, (int sock), (sock)) \
     X(say, int, (int sock), (sock)) \

@@ -109,7 +109,8 @@ def work(directory, keys):
     time.sleep(0.3)
     writer.ended = True
     writer.join()
-    client.call(b"WAIT", b"1", b"60000")
+    # Asked on the writer's connection: WAIT is for the writes of the connection that asks.
+    writer.client.call(b"WAIT", b"1", b"60000")
     check(client, writer.acked, writer.acked, "server")
     check(replica, writer.acked, writer.acked, "replica")
     with open(os.path.join(directory, "versions"), "w", encoding="ascii") as file:

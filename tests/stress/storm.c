@@ -2,13 +2,14 @@
 /*
  * storm -- children of every make, by the hundred, from a program whose threads are busy.
  *
- * usage: storm [-n children] [-m MiB] [-S seed]
+ * usage: storm [-n children] [-k KIND] [-m MiB] [-S seed]      KIND: all, fork, bare, spawn
  *
  * Threads allocate, free, and open, flush and close streams all the while; one makes the children:
  * by fork, _Fork, clone(2) through syscall and through libc, vfork, posix_spawn, system, popen,
  * daemon; children of children whose parent exits first; a thread-like clone with CLONE_VM. Every
  * child checks a sample of the parent's cold blocks byte by byte, and its streams: their buffers,
- * which lie in cold memory too. Those made with handlers also allocate and use stdio.
+ * which lie in cold memory too. Those made with handlers also allocate and use stdio. The last line
+ * says how many processes have looked at how many bytes and found them right.
  *
  * A wrong byte, a child that fails and one that hangs (alarm) end it with status 1.
  */
@@ -21,6 +22,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -35,7 +37,15 @@ static struct {
     unsigned children;
     size_t mib;
     uint64_t seed;
-} options = {150, 24, 1};
+    const char *kind;
+} options = {150, 24, 1, "all"};
+
+/* Of all processes together. */
+static struct tally {
+    uint64_t forked;   /* children of children */
+    uint64_t verified; /* processes that found all right */
+    uint64_t bytes;    /* that were looked at */
+} * tally;
 
 static struct rng rng;
 static struct object *objects;
@@ -85,11 +95,19 @@ static void *churn(void *arg)
     return NULL;
 }
 
+static void count(uint64_t *what, uint64_t n)
+{
+    __atomic_fetch_add(what, n, __ATOMIC_RELAXED);
+}
+
 /* No call that allocates or locks: what a child of _Fork may do. */
 static bool sample_right(void)
 {
-    for (unsigned i = 0; i < SAMPLE; i++)
-        object_check(&objects[rng_below(&rng, nobjects)], "child");
+    for (unsigned i = 0; i < SAMPLE; i++) {
+        const struct object *object = &objects[rng_below(&rng, nobjects)];
+        object_check(object, "child");
+        count(&tally->bytes, object->size);
+    }
     return true;
 }
 
@@ -118,6 +136,7 @@ static void live(unsigned number)
     if (number % 16 == 0)
         make_cold(1);
     (void)sample_right();
+    count(&tally->verified, 1);
 }
 
 static pid_t by_fork(unsigned number)
@@ -134,7 +153,9 @@ static void live_bare(unsigned number)
 {
     alarm(CHILD_SECONDS);
     rng.state = mix(options.seed ^ number);
-    _exit(sample_right() ? 0 : 1);
+    bool good = sample_right();
+    count(&tally->verified, good);
+    _exit(good ? 0 : 1);
 }
 
 extern pid_t _Fork(void) __attribute__((weak));
@@ -169,9 +190,12 @@ static pid_t by_clone(unsigned number)
     return clone(clone_main, stack + STACK_BYTES, SIGCHLD, (void *)(uintptr_t)number);
 }
 
-static int borrow_main(void *object)
+static int borrow_main(void *arg)
 {
+    const struct object *object = arg;
     object_check(object, "a clone with CLONE_VM");
+    count(&tally->bytes, object->size);
+    count(&tally->verified, 1);
     return 0;
 }
 
@@ -231,6 +255,7 @@ static pid_t by_orphan(unsigned number)
     if (pid != 0)
         return pid;
     pid_t parent = getpid();
+    count(&tally->forked, 2);
     pid = fork();
     if (pid != 0)
         _exit(pid > 0 ? 0 : 1);
@@ -254,6 +279,7 @@ static pid_t by_daemon(unsigned number)
     pid_t pid = fork();
     if (pid != 0)
         return pid;
+    count(&tally->forked, 1);
     if (daemon(0, 0) != 0)
         _exit(1);
     live(number);
@@ -261,12 +287,34 @@ static pid_t by_daemon(unsigned number)
     _exit(0);
 }
 
-static pid_t (*const makers[])(unsigned) = {
+typedef pid_t maker_fn(unsigned);
+
+static maker_fn *const all_makers[] = {
     by_fork,  by_bare_fork, by_fork,   by_syscall,  by_fork,  by_clone,
     by_fork,  by_orphan,    by_fork,   by_clone_vm, by_vfork, by_fork,
     by_spawn, by_fork,      by_system, by_daemon,   by_popen, by_fork,
 };
-#define MAKERS (sizeof(makers) / sizeof(makers[0]))
+static maker_fn *const fork_makers[] = {by_fork, by_orphan, by_fork, by_daemon};
+static maker_fn *const bare_makers[] = {by_bare_fork, by_syscall, by_bare_fork, by_clone};
+static maker_fn *const spawn_makers[] = {by_vfork, by_spawn, by_clone_vm, by_spawn};
+
+#define KIND(name) \
+    { \
+#name, name##_makers, sizeof(name##_makers) / sizeof(name##_makers[0]) \
+    }
+static const struct kind {
+    const char *name;
+    maker_fn *const *makers;
+    unsigned n;
+} kinds[] = {KIND(all), KIND(fork), KIND(bare), KIND(spawn)};
+
+static const struct kind *chosen_kind(void)
+{
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(kinds[i].name, options.kind) == 0)
+            return &kinds[i];
+    die("storm: -k all, fork, bare or spawn");
+}
 
 static void reap(bool all)
 {
@@ -289,42 +337,64 @@ static void hear_orphans(void)
             die("storm: %u of %u orphans are missing", norphans - i, norphans);
 }
 
-int main(int argc, char **argv)
+static void read_options(int argc, char **argv)
 {
-    pthread_t t[CHURNERS];
     int letter;
-    while ((letter = getopt(argc, argv, "n:m:S:")) != -1) {
+    while ((letter = getopt(argc, argv, "n:k:m:S:")) != -1) {
         unsigned long value = optarg ? strtoul(optarg, NULL, 10) : 0;
         switch (letter) {
         case 'n': options.children = (unsigned)value; break;
+        case 'k': options.kind = optarg; break;
         case 'm': options.mib = value; break;
         case 'S': options.seed = value; break;
-        default: die("usage: storm [-n children] [-m MiB] [-S seed]");
+        default: die("usage: storm [-n children] [-k KIND] [-m MiB] [-S seed]");
         }
     }
+}
+
+static void begin(void)
+{
     rng.state = options.seed;
+    tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (tally == MAP_FAILED || pipe(orphans) != 0)
+        die("storm: %s", strerror(errno));
     make_objects();
     make_cold(10);
-    if (pipe(orphans) != 0)
-        die("storm: pipe");
-    for (uintptr_t i = 0; i < CHURNERS; i++)
-        if (pthread_create(&t[i], NULL, churn, (void *)(i + 1)) != 0)
-            die("storm: pthread_create");
+}
+
+static void make_children(const struct kind *kind)
+{
     for (unsigned i = 0; i < options.children; i++) {
-        if (makers[i % MAKERS](i) < 0)
+        maker_fn *make = kind->makers[i % kind->n];
+        if (make(i) < 0)
             die("storm: child %u: %s", i, strerror(errno));
         alive++, made++;
-        reap(makers[i % MAKERS] == by_clone); /* its stack is used again */
+        reap(make == by_clone); /* its stack is used again */
         if (i % 64 == 63)
             make_cold(0);
     }
     reap(true);
     hear_orphans();
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t t[CHURNERS];
+    read_options(argc, argv);
+    const struct kind *kind = chosen_kind();
+    begin();
+    for (uintptr_t i = 0; i < CHURNERS; i++)
+        if (pthread_create(&t[i], NULL, churn, (void *)(i + 1)) != 0)
+            die("storm: pthread_create");
+    make_children(kind);
     stop = true;
     for (unsigned i = 0; i < CHURNERS; i++)
         pthread_join(t[i], NULL);
     for (size_t i = 0; i < nobjects; i++)
         object_check(&objects[i], "parent at the end");
-    printf("storm: %u children, %zu objects: all right\n", options.children, nobjects);
+    printf("storm: %u children (%s) and %llu of theirs, %llu processes found %llu bytes right, "
+           "%zu objects: all right\n",
+           options.children, kind->name, (unsigned long long)tally->forked,
+           (unsigned long long)tally->verified, (unsigned long long)tally->bytes, nobjects);
     return 0;
 }

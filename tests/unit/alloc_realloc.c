@@ -38,18 +38,18 @@ UNIT_TEST(large_blocks_shrink_and_grow_in_place)
 UNIT_TEST(growth_past_a_neighbour_moves_page_tables)
 {
     kit_start();
-    size_t len = 4 * ZA_MIB;
+    size_t len = 16 * ZA_MIB;
     unsigned char *p = za_malloc(len);
     void *wall = za_malloc(1 * ZA_MIB);
     CHECK((char *)wall == (char *)p + len);
     for (size_t i = 0; i < len; i += 512)
         p[i] = (unsigned char)(i / 512);
-    unsigned char *q = za_realloc(p, 8 * ZA_MIB);
+    unsigned char *q = za_realloc(p, 32 * ZA_MIB);
     CHECK(q && q != p);
     for (size_t i = 0; i < len; i += 512)
         CHECK_EQ(q[i], (unsigned char)(i / 512));
     CHECK(za_stat_get(ZA_STAT_LARGE_MOVES) == 1);
-    memset(q, 1, 8 * ZA_MIB);
+    memset(q, 1, 32 * ZA_MIB);
     /* What was moved away is zero, and known to be. */
     unsigned char *z = za_calloc(1, len);
     CHECK(z == p);

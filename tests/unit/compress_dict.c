@@ -157,6 +157,45 @@ UNIT_TEST(a_full_shelf_refuses_and_ids_come_back)
     CHECK_EQ(mapped_bytes, 0);
 }
 
+/* Notes so many units of 1000 bytes of which the dictionary saves `gain`. */
+static bool stale_after(struct za_dict *d, unsigned units, size_t gain)
+{
+    while (units--)
+        za_dict_note(d, 1000 - gain, 1000);
+    return za_dict_stale(d);
+}
+
+UNIT_TEST(a_dictionary_is_stale_when_it_keeps_half_of_its_promise)
+{
+    struct za_dict d = {.gain = 200};
+
+    CHECK(!za_dict_stale(&d));
+    CHECK(!stale_after(&d, ZA_DICT_WINDOW - 1, 0)); /* too few to tell */
+    CHECK(stale_after(&d, 1, 0));
+    CHECK(!stale_after(&d, ZA_DICT_WINDOW, 200));
+    CHECK(!stale_after(&d, ZA_DICT_WINDOW, 101));
+    CHECK(stale_after(&d, ZA_DICT_WINDOW, 99));
+    CHECK(!stale_after(&d, 1, 0)); /* another window */
+    d.noted = 0;
+    CHECK(!stale_after(&d, ZA_DICT_WINDOW, 150)); /* nothing is left of the one given up */
+}
+
+UNIT_TEST(a_full_shelf_says_so)
+{
+    struct za_dicts ds = {.current = NULL};
+
+    content(1, text, sizeof(text));
+    for (unsigned id = 1; id < ZA_DICTS_MAX; id++) {
+        CHECK(!za_dicts_full(&ds));
+        CHECK(za_dicts_put(&ds, za_dict_new(&ops, ZA_ZSTD_1, text, 64)));
+    }
+    CHECK(za_dicts_full(&ds));
+    CHECK_EQ(za_dicts_sweep(&ds), ZA_DICTS_MAX - 2);
+    CHECK(!za_dicts_full(&ds));
+    za_dicts_free(&ds);
+    CHECK_EQ(mapped_bytes, 0);
+}
+
 UNIT_TEST(no_dictionary_needs_no_hold)
 {
     struct za_dicts ds = {.current = NULL};

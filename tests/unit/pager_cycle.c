@@ -12,6 +12,7 @@
 
 #include "base/conf.h"
 #include "os/os.h"
+#include "pager/page.h"
 #include "pager/pager.h"
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
@@ -466,6 +467,39 @@ UNIT_TEST(what_does_not_compress_is_left_alone)
     CHECK_EQ(region_present(0, 4 * UNIT), 4 * UNIT);
     CHECK(region_holds_random(0, 4 * UNIT));
     CHECK(region_holds(4 * UNIT, UNIT, 1));
+}
+
+/* They come back and go again, cold age after cold age, beside pages that are not tried again. */
+UNIT_TEST(neighbours_of_what_does_not_compress_go_again)
+{
+    const size_t raw = ZA_CLUSTER_PAGES, good = UNIT - raw;
+
+    if (UNIT <= raw)
+        UNIT_SKIP("a unit is one cluster");
+    start();
+    region_fill_random(0, raw);
+    region_fill(raw, good, 1);
+    region_cold_ms(40); /* the raw pages' time is 128 of these */
+    evict();
+    for (int round = 0; round < 3; round++) {
+        CHECK_EQ(region_await(ZA_STAT_PG_STORED, good), good);
+        CHECK(region_holds(raw, good, 1));
+    }
+    CHECK(region_holds_random(0, raw));
+}
+
+/* Contents that are gone are not held against what comes after them. */
+UNIT_TEST(a_discard_forgets_what_did_not_compress)
+{
+    start();
+    region_fill_random(0, 4 * UNIT);
+    region_cold_ms(200); /* half a minute until they would be tried again */
+    evict();
+    CHECK_EQ(region_present(0, 4 * UNIT), 4 * UNIT);
+    CHECK_EQ(za_pager_discard((uintptr_t)region_at(0), 4 * UNIT * REGION_PAGE), 0);
+    region_fill(0, 4 * UNIT, 2);
+    CHECK_EQ(region_await(ZA_STAT_PG_STORED, 4 * UNIT), 4 * UNIT);
+    CHECK(region_holds(0, 4 * UNIT, 2));
 }
 
 /* --- pages of a cluster that differ in kind --- */

@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "compress/segment.h"
 #include "pager/dense.h"
 #include "pager/pager.h"
+#include "pager/state.h"
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
@@ -64,12 +66,18 @@ static bool all_hold(void)
     return true;
 }
 
+static void new_phrases(uint64_t seed)
+{
+    for (size_t i = 0; i < sizeof(phrases); i++)
+        ((char *)phrases)[i] =
+            (char)('a' + mix(i + seed) % 16); /* letters: random bytes stay out */
+}
+
 static void start(void)
 {
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
-    for (size_t i = 0; i < sizeof(phrases); i++)
-        ((char *)phrases)[i] = (char)('a' + mix(i + 1) % 16); /* letters: random bytes stay out */
+    new_phrases(1);
     za_dense_least = ZA_MIB;
     region_start(USED);
     for (size_t p = 0; p < PAGES; p++)
@@ -97,6 +105,32 @@ UNIT_TEST(packed_again_it_is_smaller_and_the_same)
     region_check();
 }
 
+/* Beyond the blobs: records, table, and what the segments waste; at rest. */
+UNIT_TEST(what_the_store_costs_is_bounded)
+{
+    struct za_store_stats s;
+    start();
+    for (uint32_t stamp = 2; stamp < 4; stamp++) {
+        CHECK_EQ(za_pager_dense_all(), 0);
+        for (size_t p = 0; p < PAGES; p++)
+            if (mix(p + stamp) % 2)
+                fill(p, stamp);
+    }
+    CHECK_EQ(za_pager_dense_all(), 0);
+    for (int turns = 0; turns < 500; turns++) { /* the worker squeezes, and then rests */
+        za_store_stats(za_pg.store, &s);
+        if (s.mapped_bytes <= s.live_bytes + s.live_bytes / 20 + ZA_SEGMENT_BYTES)
+            break;
+        usleep(20000);
+    }
+    CHECK(s.mapped_bytes <= s.live_bytes + s.live_bytes / 20 + ZA_SEGMENT_BYTES);
+    uint64_t stored = za_stat_get(ZA_STAT_PG_STORED);
+    CHECK_EQ(stored, PAGES);
+    uint64_t records = stored * sizeof(*za_pg.pages) + s.blobs * sizeof(struct za_entry);
+    CHECK(records <= stored * 16);
+    CHECK(all_hold());
+}
+
 UNIT_TEST(a_second_time_there_is_nothing_to_do)
 {
     start();
@@ -104,6 +138,50 @@ UNIT_TEST(a_second_time_there_is_nothing_to_do)
     uint64_t once = za_stat_get(ZA_STAT_PG_DENSE);
     CHECK_EQ(za_pager_dense_all(), 0);
     CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), once);
+}
+
+static uint32_t dictionary(void)
+{
+    const struct za_dict *d = za_dense_dicts()->current;
+    return d ? d->id : ZA_DICT_NONE;
+}
+
+static void write_all_and_pack(uint32_t stamp)
+{
+    for (size_t p = 0; p < PAGES; p++)
+        fill(p, stamp);
+    CHECK_EQ(za_pager_dense_all(), 0);
+}
+
+UNIT_TEST(a_heap_that_stays_keeps_its_dictionary)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint32_t first = dictionary();
+    CHECK(first != ZA_DICT_NONE);
+    for (uint32_t stamp = 2; stamp < 4; stamp++) /* several windows each */
+        write_all_and_pack(stamp);
+    CHECK_EQ(dictionary(), first);
+    CHECK(all_hold());
+}
+
+UNIT_TEST(a_heap_that_changes_gets_another_dictionary)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint32_t first = dictionary();
+    CHECK(first != ZA_DICT_NONE);
+    new_phrases(1000000);
+    for (uint32_t stamp = 2; stamp < 6 && dictionary() == first; stamp++)
+        write_all_and_pack(stamp);
+    CHECK(dictionary() != first);
+    CHECK(dictionary() != ZA_DICT_NONE);
+    write_all_and_pack(7);
+    CHECK(all_hold());
+    for (int turns = 0; turns < 200 && za_dicts_at(za_dense_dicts(), first); turns++)
+        usleep(20000);
+    CHECK(za_dicts_at(za_dense_dicts(), first) == NULL); /* no blob names it */
+    region_check();
 }
 
 static void some_pages_die(size_t page, uint64_t mask[REGION_GRANULES / 64])

@@ -14,6 +14,7 @@
 
 #include "os/os.h"
 #include "pager/pager.h"
+#include "pager/state.h"
 #include "tests/fake/region.h"
 #include "tests/unit/unit.h"
 
@@ -227,6 +228,135 @@ UNIT_TEST(a_child_evicts_first)
         CHECK(region_zero(0, UNIT));
         CHECK(region_holds(UNIT, RAW - UNIT, 1));
         CHECK_EQ(za_pager_thaw(), 0);
+        _exit(0);
+    }
+    reap(pid);
+    verify(1);
+}
+
+/* Threads that are slow to get going: what is asked of them is there before they look. */
+static void (*late_fn)(void *);
+static void *late_arg;
+
+static void late_main(void *unused)
+{
+    (void)unused;
+    region_sleep_ms(100);
+    late_fn(late_arg);
+}
+
+static int start_late(void (*fn)(void *), void *arg, const char *name, bool share_files)
+{
+    late_fn = fn;
+    late_arg = arg;
+    return za_os_linux->thread_start(late_main, NULL, name, share_files);
+}
+
+static void threads_are_late(void)
+{
+    static struct za_os late;
+
+    late = *za_os;
+    late.thread_start = start_late;
+    za_os = &late;
+}
+
+/*
+ * What was restored while the fork was under way and written since is what counts, whatever the
+ * record still says: also for the first thing that a child's worker is asked to do.
+ */
+UNIT_TEST(a_child_moves_a_block_first)
+{
+    start();
+    za_pager_prefork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (za_pg.caps.event_fork)
+            region_fill(STORED, UNIT, 2);
+        za_pager_postfork_child();
+        threads_are_late();
+        CHECK_EQ(za_pager_relocate((uintptr_t)region_at(STORED), (uintptr_t)region_at(END),
+                                   UNIT * REGION_PAGE),
+                 0);
+        CHECK(region_holds_as(END, UNIT, STORED, za_pg.caps.event_fork ? 2 : 1));
+        CHECK(region_zero(STORED, UNIT));
+        _exit(0);
+    }
+    za_pager_postfork_parent();
+    reap(pid);
+    verify(1);
+}
+
+static int no_userfaultfd(struct za_uffd_caps *caps)
+{
+    (void)caps;
+    return -EPERM;
+}
+
+/* Its parent gives it up and fills it; it may not open a userfaultfd, and needs none. */
+UNIT_TEST(a_child_that_was_held_up_and_may_open_nothing)
+{
+    static struct za_os poor;
+
+    start();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    za_pager_prefork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        poor = *za_os;
+        poor.uffd_open = no_userfaultfd;
+        za_os = &poor;
+        region_sleep_ms(1500); /* longer than F's patience */
+        za_pager_postfork_child();
+        verify(1);
+        region_fill(0, RAW, 7);
+        (void)za_pager_evict_all();
+        verify(7);
+        _exit(0);
+    }
+    za_pager_postfork_parent();
+    verify(1);
+    reap(pid);
+}
+
+/* No socket to be had, and every page that is given to a child takes its time. */
+static int no_socketpair(int fds[2])
+{
+    (void)fds;
+    return -EMFILE;
+}
+
+static int64_t copy_slowly(int fd, void *dst, const void *src, size_t len, bool wake)
+{
+    if (fd != za_pg.uffd)
+        region_sleep_ms(1);
+    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+}
+
+static void children_are_filled_slowly(void)
+{
+    static struct za_os slow;
+
+    slow = *za_os;
+    slow.socketpair = no_socketpair;
+    slow.uffd_copy = copy_slowly;
+    za_os = &slow;
+}
+
+/* What a child gives up while its parent's fault thread is still filling it stays given up. */
+UNIT_TEST(a_child_that_is_filled_discards_first)
+{
+    start();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    children_are_filled_slowly();
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        CHECK_EQ(za_pager_discard((uintptr_t)region_at(STORED), UNIT * REGION_PAGE), 0);
+        region_sleep_ms(200); /* without the wait the parent is busy with it all this time */
+        CHECK(region_zero(STORED, UNIT));
+        CHECK(region_holds(UNIT, RAW - UNIT, 1));
         _exit(0);
     }
     reap(pid);

@@ -19,7 +19,7 @@
 
 #define EXIT_FAILED 1
 #define EXIT_SKIPPED 77
-#define TIMEOUT_S 120
+#define TIMEOUT_S 200
 #define OUTPUT_MAX 4096
 
 enum result { PASSED, FAILED, SKIPPED };
