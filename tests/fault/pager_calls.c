@@ -30,8 +30,8 @@
 #define PAGES (6 * UNIT) /* with contents that compress; behind them one unit of noise */
 #define NOISE PAGES
 #define FAR (20 * UNIT) /* where a block is relocated to */
-#define HANG_S 60 /* on however busy a machine */
-#define DIED 3 /* exit status: a forked child ended with a line of ours */
+#define HANG_S 60       /* on however busy a machine */
+#define DIED 3          /* exit status: a forked child ended with a line of ours */
 #define OUTPUT_MAX 2048
 
 /* Lines in which a run may end. */
