@@ -55,13 +55,6 @@ static const struct {
     [BACKEND] = {"word", {"auto", "move", "remap", "none"}},
 };
 
-/* Values the table knows and this version cannot serve yet; value NULL: any but the empty one. */
-static const struct {
-    const char *key, *value, *why;
-} not_yet[] = {
-    {"file", NULL, "the file tier is not in this version"},
-};
-
 /* Keys that may change while the program runs. */
 static const char *const at_run_time[] = {"cold_ms", "cpu_limit", "target"};
 
@@ -270,30 +263,14 @@ static bool judge_path(struct text t, struct za_fmt *why)
     return false;
 }
 
-static bool judge_version(const struct row *r, struct text t, struct za_fmt *why)
-{
-    for (size_t i = 0; i < ZA_ARRAY_LEN(not_yet); i++) {
-        bool hit = not_yet[i].value ? same(t, not_yet[i].value) : t.len > 0;
-        if (hit && strcmp(not_yet[i].key, r->name) == 0) {
-            za_fmt_str(why, not_yet[i].why);
-            return false;
-        }
-    }
-    return true;
-}
-
 /* True: `t` may go into the field, as *out unless it is a path.  False: `why` says why not. */
 static bool judge(const struct row *r, struct text t, uint64_t *out, struct za_fmt *why)
 {
-    bool good;
-
     if (r->type == PATH)
-        good = judge_path(t, why);
-    else if (types[r->type].words[0])
-        good = judge_word(r, t, out, why);
-    else
-        good = judge_number(r, t, out, why);
-    return good && judge_version(r, t, why);
+        return judge_path(t, why);
+    if (types[r->type].words[0])
+        return judge_word(r, t, out, why);
+    return judge_number(r, t, out, why);
 }
 
 static void store(struct za_conf *c, const struct row *r, struct text t, uint64_t number)

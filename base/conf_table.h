@@ -31,7 +31,13 @@
     X(backend, BACKEND, ZA_BACKEND_AUTO, 0, 0, "", "auto, move, remap or none") \
     X(torture, BOOL, false, 0, 1, "", \
       "evict everything evictable at once, again and again (tests)") \
-    X(file, PATH, "", 0, 0, "", "file tier for the coldest blobs") \
+    X(file, PATH, "", 0, 0, "", \
+      "directory (or a path in it) whose disk takes the coldest blobs, encrypted; empty: none") \
+    X(file_max, SIZE, 0, (1u << 20), (UINT64_MAX >> 1), "bytes", \
+      "disk that the file tier takes at most; 0: no limit") \
+    X(max_store, SIZE, 0, (2u << 20), (UINT64_MAX >> 1), "bytes", \
+      "blobs in memory at most; beyond it they go to the file, or nothing more is packed; 0: no " \
+      "limit") \
     X(thaw_on_crash, BOOL, false, 0, 1, "", \
       "a fatal signal: bring everything back before the core is written") \
     X(stats_print, BOOL, false, 0, 1, "", "print statistics to standard error at exit") \

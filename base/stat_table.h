@@ -16,6 +16,8 @@
     X(FOOT_LIMBO, "footprint.limbo", GAUGE, "bytes", "resident pages in limbo (mirror)") \
     X(FOOT_STORE, "footprint.store", GAUGE, "bytes", "resident blob store") \
     X(FOOT_META, "footprint.meta", GAUGE, "bytes", "resident metadata") \
+    X(FOOT_FILE, "footprint.file", GAUGE, "bytes", \
+      "disk that the file tier takes: no memory, and not in the total") \
     /* allocator */ \
     X(HEAP_COMMITTED, "heap.committed", GAUGE, "bytes", "address space handed to the page heap") \
     X(HEAP_ACTIVE, "heap.active", GAUGE, "bytes", "units in spans and large blocks") \
@@ -63,6 +65,8 @@
       "locked, protected or another mapping") \
     X(PG_REFUSED_NOMEM, "pager.refused.nomem", COUNTER, "pages", \
       "no memory for store or mirror: not evicted") \
+    X(PG_REFUSED_FULL, "pager.refused.full", COUNTER, "pages", \
+      "no room below max_store: not packed") \
     X(PG_REFUSED_OTHER, "pager.refused.other", COUNTER, "pages", "any other refusal") \
     X(PG_UNSAID, "pager.unsaid", COUNTER, "pages", \
       "pages that the kernel moved and did not say so: moved back") \
@@ -138,6 +142,19 @@
     X(KSM_MERGED, "ksm.merged_pages", GAUGE, "pages", "pages of the process merged by the kernel") \
     X(KSM_PROFIT, "ksm.profit", GAUGE, "bytes", "what that saves, by the kernel's account") \
     X(KSM_REFUSED, "ksm.refused", COUNTER, "", "chunks that the kernel would not merge pages of") \
+    /* file tier */ \
+    X(FILE_BLOBS, "file.blobs", GAUGE, "", "of the blobs alive, in files") \
+    X(FILE_LIVE, "file.live_bytes", GAUGE, "bytes", "bytes of living blobs in files") \
+    X(FILE_WRITTEN, "file.written", COUNTER, "bytes", "blob bytes written to files") \
+    X(FILE_MOVED, "file.moved", COUNTER, "bytes", \
+      "of these, from a sparse or old place in a file to a new one") \
+    X(FILE_READS, "file.reads", COUNTER, "", "blobs that had to be read from a file") \
+    X(FILE_AROUND, "file.around", COUNTER, "", "blobs that had been read along with a neighbour") \
+    X(FILE_FULL, "file.refused.full", COUNTER, "", \
+      "writes that file_max or the disk had no room for: blobs stay in memory") \
+    X(FILE_FAILED, "file.refused.error", COUNTER, "", \
+      "writes that failed otherwise: blobs stay in memory") \
+    X(FILE_OFF, "file.unusable", COUNTER, "", "times that `file` could not be used at all") \
     X(CONF_BAD, "conf.bad", COUNTER, "", "malformed pairs in ZALLOC_CONF")
 
 #endif

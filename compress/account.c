@@ -30,6 +30,9 @@ void za_store_stats(const struct za_store *s, struct za_store_stats *out)
         .live_bytes = look(&s->counts.live_bytes),
         .compacted_bytes = look(&s->counts.compacted_bytes),
         .mapped_bytes = look(&s->segments.mapped) * ZA_SEGMENT_BYTES,
+        .file_blobs = look(&s->file_blobs),
+        .file_live_bytes = look(&s->segments.filed_live),
+        .file_bytes = za_tier_bytes(&s->tier),
         .table_bytes = za_align_up(sizeof(*s), za_os->page_size) + touched(&s->table.ladder, ids) +
                        touched(&s->segments.ladder, slots),
     };
@@ -53,6 +56,11 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
         *len = za_align_up(sizeof(*s), za_os->page_size);
         return true;
     }
+    if (index-- == 0) {
+        *addr = s->tier.keys;
+        *len = s->tier.keys ? za_tier_key_bytes() : 0;
+        return true;
+    }
     if (index < s->table.ladder.rungs)
         return rung_area(&s->table.ladder, index, addr, len);
     index -= s->table.ladder.rungs;
@@ -61,13 +69,15 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
     index -= s->segments.ladder.rungs;
     if (index + 1 >= s->segments.high)
         return false;
-    *addr = za_segment_at(&s->segments, index + 1)->base;
-    *len = *addr ? ZA_SEGMENT_BYTES : 0;
+    const struct za_segment *seg = za_segment_at(&s->segments, index + 1);
+    const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+    *addr = seg->base;
+    *len = !x ? 0 : seg->file ? za_index_bytes(x->n, za_os->page_size) : ZA_SEGMENT_BYTES;
     return true;
 }
 
 struct sums {
-    uint64_t blobs, raw, live;
+    uint64_t blobs, raw, live, filed;
 };
 
 /* Walks the blobs of one segment and returns how many of its bytes live. */
@@ -93,17 +103,47 @@ static uint32_t check_blobs(const struct za_store *s, uint32_t slot, struct sums
     return live;
 }
 
+/* The same for a segment in a file; also how many of its blobs live. */
+static uint32_t check_filed(const struct za_store *s, uint32_t slot, struct sums *sum)
+{
+    const struct za_segment *seg = za_segment_at(&s->segments, slot);
+    const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+    uint32_t live = 0, end = 0;
+
+    for (uint32_t i = 0; i < x->n; i++) {
+        const struct za_filed *f = &x->blob[i];
+        uint64_t word = za_entry_get(za_table_at(&s->table, f->head.id));
+        ZA_ASSERT(f->at >= end && f->at + f->head.size <= x->bytes);
+        end = f->at + f->head.size;
+        if (za_word_place(word) != ((uint64_t)slot << 16 | i))
+            continue;
+        live += za_blob_bytes(f->head.size);
+        sum->blobs++;
+        sum->filed++;
+        sum->raw += f->head.raw;
+    }
+    return live;
+}
+
 static void check_segments(const struct za_store *s, struct sums *sum)
 {
     const struct za_segments *ss = &s->segments;
-    uint64_t mapped = 0, used = 0, live = 0;
-    uint32_t count[ZA_SEG_SPARE + 1] = {0};
+    uint64_t mapped = 0, used = 0, live = 0, filed = 0, filed_used = 0, filed_live = 0;
+    uint32_t count[ZA_SEG_FILED + 1] = {0};
 
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
         ZA_ASSERT((seg->base != NULL) == (seg->state != ZA_SEG_NONE));
         count[seg->state]++;
-        mapped += seg->base != NULL;
+        mapped += seg->base && !seg->file;
+        filed += seg->file != 0;
+        ZA_ASSERT(seg->state != ZA_SEG_FILED || (seg->file && seg->live > 0));
+        if (seg->state == ZA_SEG_FILED) {
+            ZA_ASSERT(check_filed(s, slot, sum) == seg->live && seg->live <= seg->used);
+            sum->live += seg->live;
+            filed_used += seg->used;
+            filed_live += seg->live;
+        }
         if (seg->state != ZA_SEG_OPEN && seg->state != ZA_SEG_CLOSED)
             continue;
         ZA_ASSERT(seg->live <= seg->used && seg->used <= ZA_SEGMENT_BYTES);
@@ -116,6 +156,7 @@ static void check_segments(const struct za_store *s, struct sums *sum)
         }
     }
     ZA_ASSERT(mapped == ss->mapped && used == ss->closed_used && live == ss->closed_live);
+    ZA_ASSERT(filed == ss->filed && filed_used == ss->filed_used && filed_live == ss->filed_live);
     ZA_ASSERT(count[ZA_SEG_OPEN] == (ss->open != 0) && count[ZA_SEG_SPARE] == (ss->spare != 0));
     ZA_ASSERT(!ss->victim || za_segment_at(ss, ss->victim)->state == ZA_SEG_CLOSED);
 }
@@ -129,7 +170,7 @@ static void check_slots(const struct za_segments *ss)
         ZA_ASSERT(za_segment_at(ss, slot)->state == ZA_SEG_NONE);
         nfree++;
     }
-    ZA_ASSERT(nfree + ss->mapped == ss->high - 1);
+    ZA_ASSERT(nfree + ss->mapped + ss->filed == ss->high - 1);
 }
 
 static uint64_t list_length(const struct za_table *t, uint32_t id)
@@ -158,11 +199,11 @@ static void check_ids(const struct za_store *s)
 
 void za_store_check(const struct za_store *s)
 {
-    struct sums sum = {0, 0, 0};
+    struct sums sum = {0, 0, 0, 0};
 
     check_segments(s, &sum);
     check_slots(&s->segments);
     check_ids(s);
     ZA_ASSERT(sum.blobs == s->counts.blobs && sum.raw == s->counts.raw_bytes);
-    ZA_ASSERT(sum.live == s->counts.live_bytes);
+    ZA_ASSERT(sum.live == s->counts.live_bytes && sum.filed == s->file_blobs);
 }

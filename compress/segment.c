@@ -39,7 +39,7 @@ void za_segments_init(struct za_segments *ss)
 void za_segments_free(struct za_segments *ss, const struct za_store_ops *ops)
 {
     for (uint32_t slot = 1; slot < ss->high; slot++)
-        if (za_segment_at(ss, slot)->base)
+        if (za_segment_at(ss, slot)->base && !za_segment_at(ss, slot)->file)
             ops->unmap(za_segment_at(ss, slot)->base, ZA_SEGMENT_BYTES);
     za_ladder_free(&ss->ladder, ops);
 }
@@ -83,14 +83,17 @@ static void unmap_segment(struct za_segments *ss, const struct za_store_ops *ops
 }
 
 /*
- * A CLOSED segment whose last blob died.  Compaction must forget it:
+ * A CLOSED or FILED segment whose last blob died.  Compaction must forget it:
  * the slot may come back as another segment.
  */
 static void retire(struct za_segments *ss, uint32_t slot)
 {
     struct za_segment *seg = za_segment_at(ss, slot);
 
-    ss->closed_used -= seg->used;
+    if (seg->state == ZA_SEG_FILED)
+        ss->filed_used -= seg->used;
+    else
+        ss->closed_used -= seg->used;
     seg->state = ZA_SEG_GRACE;
     push(ss, &ss->young, slot);
     if (ss->victim == slot)
@@ -104,6 +107,8 @@ static void close_open(struct za_segments *ss)
 
     ss->open = 0;
     seg->state = ZA_SEG_CLOSED;
+    seg->mark = ss->clock;
+    seg->picked = 0;
     ss->closed_used += seg->used;
     ss->closed_live += seg->live;
     if (!seg->live)
@@ -146,9 +151,12 @@ void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes)
 
     ZA_DASSERT(seg->live >= bytes);
     seg->live -= bytes;
-    if (seg->state != ZA_SEG_CLOSED)
+    if (seg->state == ZA_SEG_FILED)
+        ss->filed_live -= bytes;
+    else if (seg->state == ZA_SEG_CLOSED)
+        ss->closed_live -= bytes;
+    else
         return;
-    ss->closed_live -= bytes;
     if (!seg->live)
         retire(ss, slot);
 }
@@ -165,6 +173,10 @@ void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *op
     uint32_t slot;
 
     while ((slot = pop(ss, &ss->aged)) != 0) {
+        if (za_segment_at(ss, slot)->file) {
+            push(ss, &ss->gone, slot);
+            continue;
+        }
         if (ss->spare) {
             unmap_segment(ss, ops, slot);
             continue;
@@ -173,6 +185,40 @@ void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *op
         ss->spare = slot;
         ss->spare_idle = false;
     }
+}
+
+uint32_t za_segments_slot(struct za_segments *ss, const struct za_store_ops *ops)
+{
+    return take_slot(ss, ops);
+}
+
+void za_segments_slot_free(struct za_segments *ss, uint32_t slot)
+{
+    *za_segment_at(ss, slot) = (struct za_segment){.state = ZA_SEG_NONE};
+    push(ss, &ss->free_slots, slot);
+}
+
+void za_segments_filed(struct za_segments *ss, uint32_t slot, const struct za_segment *as)
+{
+    *za_segment_at(ss, slot) = *as;
+    ss->filed_used += as->used;
+    ss->filed_live += as->live;
+    __atomic_store_n(&ss->filed, ss->filed + 1, __ATOMIC_RELAXED);
+}
+
+uint32_t za_segments_gone(struct za_segments *ss)
+{
+    uint32_t slot = pop(ss, &ss->gone);
+
+    if (slot)
+        __atomic_store_n(&ss->filed, ss->filed - 1, __ATOMIC_RELAXED);
+    return slot;
+}
+
+void za_segments_close(struct za_segments *ss)
+{
+    if (ss->open && za_segment_at(ss, ss->open)->used)
+        close_open(ss);
 }
 
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
@@ -185,7 +231,7 @@ void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
 }
 
 /*
- * A scan of 24 bytes per MiB stored, once for every MiB emptied:
+ * A scan of 32 bytes per MiB stored, once for every MiB emptied:
  * microseconds per GiB, so no ordered lists.
  */
 uint32_t za_segments_sparsest(const struct za_segments *ss)

@@ -13,6 +13,10 @@
  * I4  A GRACE segment is neither written nor unmapped before the grace period that began after it
  *     emptied ends.
  *
+ * I5  A FILED segment has its bytes in the file tier and live > 0; mapped is its index, the headers
+ *     of its blobs. Its places are (slot << 16 | number of the blob). filed_used and filed_live are
+ *     the sums over the FILED segments, `filed` counts them and those of them in GRACE.
+ *
  * Locks: none (writer only, except za_segment_byte).  May sleep: in map, unmap.
  * May fault: own memory only.  Allocates: via ops.
  */
@@ -24,7 +28,14 @@
 #define ZA_SEGMENT_BYTES ((uint32_t)ZA_MIB)
 #define ZA_SEGMENT_SLOTS (1u << 20) /* 1 TiB of blobs */
 
-enum za_segment_state { ZA_SEG_NONE, ZA_SEG_OPEN, ZA_SEG_CLOSED, ZA_SEG_GRACE, ZA_SEG_SPARE };
+enum za_segment_state {
+    ZA_SEG_NONE,
+    ZA_SEG_OPEN,
+    ZA_SEG_CLOSED,
+    ZA_SEG_GRACE,
+    ZA_SEG_SPARE,
+    ZA_SEG_FILED
+};
 
 /*
  * Key: W writer only; P written by the writer before a place in it is published, read by any.
@@ -36,7 +47,11 @@ struct za_segment {
     uint32_t used;  /* W  bytes from the front that hold blobs, living or dead */
     uint32_t live;  /* W  bytes of living blobs */
     uint32_t next;  /* W  in the list its state implies */
-    uint32_t state; /* W  enum za_segment_state */
+    uint8_t state;  /* W  enum za_segment_state */
+    uint8_t file;   /* P  0: in memory; else 1 + the index of its file */
+    uint8_t picked; /* W  what was to be filed in it has been */
+    uint8_t spare;
+    uint64_t mark; /* W  CLOSED: when; FILED: P, serial of its write */
 };
 
 /* Key: W writer only; S written by the writer, read by any (relaxed). */
@@ -52,6 +67,11 @@ struct za_segments {
     uint64_t mapped;         /* S  segments mapped */
     uint64_t closed_used;    /* W  I2 */
     uint64_t closed_live;    /* W  I2 */
+    uint64_t filed;          /* S  I5 */
+    uint64_t filed_used;     /* W  I5 */
+    uint64_t filed_live;     /* W  I5 */
+    uint64_t clock;          /* W  what `mark` of a segment closed now will be */
+    uint32_t gone;           /* W  list of filed segments whose grace is over */
 };
 
 ZA_INLINE struct za_segment *za_segment_at(const struct za_segments *ss, uint32_t slot)
@@ -83,6 +103,15 @@ uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops
 void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes);
 bool za_segments_grace_begin(struct za_segments *ss);
 void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *ops);
+/* WRITER.  A slot for a filed segment; 0: none to be had. */
+uint32_t za_segments_slot(struct za_segments *ss, const struct za_store_ops *ops);
+void za_segments_slot_free(struct za_segments *ss, uint32_t slot);
+/* The slot holds `used` bytes of blobs, all living, in a file; `base` is its index. */
+void za_segments_filed(struct za_segments *ss, uint32_t slot, const struct za_segment *as);
+/* The next filed segment whose grace is over; its slot is the caller's.  0: none. */
+uint32_t za_segments_gone(struct za_segments *ss);
+/* The open segment takes no more. */
+void za_segments_close(struct za_segments *ss);
 /* Once a turn: gives the spare back when it was idle for a turn. */
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops);
 /* The CLOSED segment with most dead bytes (0: none has any). */

@@ -26,6 +26,7 @@ struct za_store *za_store_new(const struct za_store_ops *ops)
     if (!s)
         return NULL;
     s->ops = *ops;
+    s->tier.dir = -1;
     za_table_init(&s->table);
     za_segments_init(&s->segments);
     return s;
@@ -35,6 +36,7 @@ void za_store_free(struct za_store *s)
 {
     struct za_store_ops ops = s->ops;
 
+    za_filed_free(s);
     za_segments_free(&s->segments, &ops);
     za_ladder_free(&s->table.ladder, &ops);
     ops.unmap(s, self_bytes());
@@ -88,8 +90,9 @@ void za_store_release(struct za_store *s, uint32_t id, uint32_t refs)
     }
     if (!word) /* refs is 0 too */
         return;
-    const struct za_blob *b = za_store_blob(s, za_word_place(word));
+    const struct za_blob *b = za_store_head(s, za_word_place(word));
     count_blob(s, b, -1);
+    za_store_count(&s->file_blobs, -(int64_t)za_store_in_file(s, za_word_place(word)));
     za_table_retire(&s->table, id);
     za_segments_give(&s->segments, za_word_place(word), za_blob_bytes(b->size));
 }
@@ -142,6 +145,7 @@ void za_store_settle(struct za_store *s)
             return;
         za_table_grace_end(&s->table);
         za_segments_grace_end(&s->segments, &s->ops);
+        za_filed_reap(s);
         grace_begin(s);
     }
 }
@@ -188,9 +192,14 @@ bool za_store_get(struct za_store *s, uint32_t id, struct za_blob_view *out)
     uint64_t word = za_entry_get(za_table_at(&s->table, id));
     if (!word)
         return false;
-    const struct za_blob *b = za_store_blob(s, za_word_place(word));
-    *out = (struct za_blob_view){
-        .bytes = b + 1, .size = b->size, .raw = b->raw, .checksum = b->checksum, .codec = b->codec};
+    uint64_t place = za_word_place(word);
+    const struct za_blob *b = za_store_head(s, place);
+    *out = (struct za_blob_view){.bytes = za_store_in_file(s, place) ? NULL : b + 1,
+                                 .size = b->size,
+                                 .raw = b->raw,
+                                 .checksum = b->checksum,
+                                 .codec = b->codec,
+                                 .place = place};
     return true;
 }
 

@@ -61,6 +61,7 @@ struct za_blob_view { /* valid inside a read section */
     uint32_t raw;      /* original bytes */
     uint32_t checksum; /* of the original bytes: za_checksum */
     uint32_t codec;    /* za_codec_word: which codec, which dictionary */
+    uint64_t place;    /* bytes is NULL: the blob is in a file, here; za_store_load reads it */
 };
 
 uint32_t za_checksum(const void *p, size_t len); /* XXH3 64-bit folded to 32 */
@@ -96,11 +97,42 @@ bool za_store_get(struct za_store *s, uint32_t id,
 void za_store_drop_later(struct za_store *s, uint32_t id,
                          uint32_t refs); /* lock-free; any thread; settled in reclaim */
 
+/* The file tier: filed.c, tier.h. */
+struct za_tier;
+struct za_reader;
+/* What may go to a file, coldest first. */
+struct za_file_rule {
+    uint64_t before; /* in memory since before then (za_store_clock) */
+    uint32_t least;  /* bytes for which it is not worth a write */
+    bool dense_only; /* packed by zstd */
+};
+/* WRITER.  What time it is now, in any unit. */
+void za_store_clock(struct za_store *s, uint64_t now);
+/*
+ * WRITER.  One write of up to a segment.  Bytes that have gone; 0: there is not enough; -errno:
+ * nothing has changed.
+ */
+int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule);
+/* WRITER.  The same from file to file: what lives in sparse segments, and in too old a file. */
+int64_t za_store_refile(struct za_store *s);
+/* WRITER.  What is put from now on stands in a new segment: all there is now may go. */
+void za_store_close(struct za_store *s);
+bool za_store_has_filed(const struct za_store *s);    /* any thread: a file is needed */
+uint64_t za_store_segments(const struct za_store *s); /* WRITER.  Bytes mapped, but for a spare */
+struct za_tier *za_store_tier(struct za_store *s);
+/*
+ * READER, or WRITER, with a reader of its own: the bytes of a blob in a file (view.size, to be had
+ * in the read section of its view).  0 or -errno.
+ */
+int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct za_reader *r,
+                  void *to);
+
 /* Child after fork: forget a read section that the parent's reader was in. */
 void za_store_child(struct za_store *s);
 
 struct za_store_stats {
     uint64_t blobs, raw_bytes, live_bytes, mapped_bytes, table_bytes, compacted_bytes;
+    uint64_t file_blobs, file_live_bytes, file_bytes; /* living in files, and taken there */
 };
 void za_store_stats(const struct za_store *s, struct za_store_stats *out);
 /* WRITER.  Living blobs with this codec word (za_codec_word). */

@@ -29,6 +29,7 @@
 #define ZA_COMPRESS_STORE_PRIVATE_H
 
 #include "compress/segment.h"
+#include "compress/tier.h"
 
 #define ZA_CODEC_WORDS 256u
 
@@ -42,6 +43,21 @@ struct za_blob {
 _Static_assert(sizeof(struct za_blob) == ZA_GRAIN, "a blob's header is one grain");
 
 /*
+ * Of a filed segment, in memory: what is asked of its blobs without reading them. Constant once a
+ * place in the segment is published.
+ */
+struct za_filed {
+    struct za_blob head;
+    uint32_t at; /* its bytes, in what was written */
+};
+
+struct za_index {
+    uint32_t n;
+    uint32_t bytes; /* written */
+    struct za_filed blob[];
+};
+
+/*
  * Key: C constant; W writer only; S written by the writer, read by any (relaxed);
  * A any thread (atomic).
  * Born: za_store_new.  Owned: by the pager (tests: by themselves).  Dies: za_store_free.
@@ -52,6 +68,8 @@ struct za_store {
     struct za_segments segments;       /* see segment.h */
     struct za_store_stats counts;      /* S  blobs, raw_bytes, live_bytes, compacted_bytes only */
     uint64_t of_codec[ZA_CODEC_WORDS]; /* W  living blobs by codec word */
+    struct za_tier tier;               /* see tier.h */
+    uint64_t file_blobs;               /* S  living blobs in filed segments */
     bool in_grace;                     /* W  something is aged */
     uint32_t grace_seq;                /* W  read_seq when this grace period began */
     /* The reader's line: nothing the writer stores to at every put. */
@@ -73,6 +91,33 @@ ZA_INLINE struct za_blob *za_store_blob(const struct za_store *s, uint64_t place
 {
     return (struct za_blob *)za_segment_byte(&s->segments, place);
 }
+
+ZA_INLINE bool za_store_in_file(const struct za_store *s, uint64_t place)
+{
+    return za_segment_at(&s->segments, za_place_slot(place))->file != 0;
+}
+
+ZA_INLINE const struct za_filed *za_store_filed(const struct za_store *s, uint64_t place)
+{
+    const char *base = za_segment_at(&s->segments, za_place_slot(place))->base;
+    return &((const struct za_index *)(const void *)base)->blob[place & 0xffff];
+}
+
+/* What is known of the blob there without reading it. Who may call it: as za_segment_byte. */
+ZA_INLINE const struct za_blob *za_store_head(const struct za_store *s, uint64_t place)
+{
+    return za_store_in_file(s, place) ? &za_store_filed(s, place)->head : za_store_blob(s, place);
+}
+
+/* Bytes that a filed segment's index takes. */
+ZA_INLINE size_t za_index_bytes(uint32_t n, size_t page)
+{
+    return za_align_up(sizeof(struct za_index) + n * sizeof(struct za_filed), page);
+}
+
+/* WRITER (filed.c): what filed segments leave behind. */
+void za_filed_reap(struct za_store *s);
+void za_filed_free(struct za_store *s);
 
 /* WRITER: frees what has waited long enough and lets what is young begin to wait. */
 void za_store_settle(struct za_store *s);

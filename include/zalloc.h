@@ -50,6 +50,8 @@ extern "C" {
  *                                            is done
  * "pager.dense"       none           order   the same as pager.evict, and then packs what is stored
  *                                            as densely as it goes
+ * "pager.file"        none           order   the same as pager.dense, and then writes what is stored to
+ *                                            the file tier, as far as there is one and has room
  * "pager.thaw"        none           order   brings every compressed page back, and returns when it
  *                                            is done; cold pages go again later (`zalloc thaw`
  *                                            keeps them)

@@ -170,6 +170,21 @@ struct za_os {
     int (*map_for_me)(void **out);    /* one page, zeroed in every forked child (MADV_WIPEONFORK) */
     /* calling thread: own table, holding only fd (returned, maybe renumbered) */
     int (*keep_only)(int fd);
+
+    /* Files of the file tier (os/tier.c); places, lengths and memory in blocks of 4096. */
+
+    int (*tier_dir)(const char *path); /* a directory to open files in; of a file's path, its own */
+    int (*tier_open)(int dir);         /* a new file without a name */
+    /* May sleep.  0: on the disk; -errno: nothing of it counts. */
+    int (*tier_write)(int fd, const void *p, size_t len, uint64_t at);
+    int (*tier_read)(int fd, void *p, size_t len,
+                     uint64_t at);                      /* all of it, or -errno; may sleep */
+    int (*tier_punch)(int fd, uint64_t at, size_t len); /* gives the space back */
+    /* the same file, opened anew for another process to read */
+    int (*tier_lend)(int fd);
+    int (*tier_alone)(int fd);        /* 1: nobody has what was lent any more, 0 somebody; -errno */
+    int (*hide)(void *p, size_t len); /* not for core dumps */
+
     void (*identity)(struct za_identity *out);  /* the calling thread's */
     int (*pid)(void);                           /* process id now (never cached) */
     int (*tid)(void);                           /* the calling thread's id */

@@ -87,6 +87,15 @@ ZA_INLINE bool za_linux_is_dead(enum za_dead what)
 
 int za_linux_rehearse(const char **why);
 
+int za_linux_tier_dir(const char *path);
+int za_linux_tier_open(int dir);
+int za_linux_tier_write(int fd, const void *p, size_t len, uint64_t at);
+int za_linux_tier_read(int fd, void *p, size_t len, uint64_t at);
+int za_linux_tier_punch(int fd, uint64_t at, size_t len);
+int za_linux_tier_lend(int fd);
+int za_linux_tier_alone(int fd);
+int za_linux_hide(void *p, size_t len);
+
 int za_linux_uffd_open(struct za_uffd_caps *caps);
 int za_linux_uffd_register(int fd, void *p, size_t len);
 int za_linux_uffd_unregister(int fd, void *p, size_t len);

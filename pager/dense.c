@@ -34,6 +34,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/train.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
@@ -48,6 +49,14 @@
 #define SPLIT_ROOM (68 * ZA_KIB)
 
 size_t za_dense_least = 32 * ZA_MIB;
+
+#define DAMAGED \
+    "a stored page does not decompress: memory was damaged; stopping before wrong data is seen"
+#define WRONG \
+    "a stored page fails its checksum: memory was damaged; stopping before wrong data is seen"
+#define FILE_DAMAGED \
+    "a page in the file tier fails its checksum: its file was changed; stopping before wrong data " \
+    "is seen"
 
 enum stage { STAGE_IDLE, STAGE_SAMPLING, STAGE_TRAINING };
 
@@ -94,14 +103,16 @@ static void *room_for(const struct za_codec *c, bool on_fault_thread)
 const char *za_dense_unpack(const struct za_blob_view *v, char *to, bool on_fault_thread)
 {
     const struct za_codec *c = za_codec(za_codec_of(v->codec));
+    const void *bytes = v->bytes ? v->bytes : za_filing_fetch(v, on_fault_thread);
+    if (!bytes)
+        return "a page cannot be read back from the file tier: its file is cut short, or its disk "
+               "fails; stopping before wrong data is seen";
     if (v->raw > ZA_BLOB_MAX_RAW ||
-        !c->unpack(room_for(c, on_fault_thread), za_dicts_at(&dicts, za_dict_of(v->codec)),
-                   v->bytes, v->size, to, v->raw))
-        return "a stored page does not decompress: memory was damaged; stopping before wrong data is "
-               "seen";
+        !c->unpack(room_for(c, on_fault_thread), za_dicts_at(&dicts, za_dict_of(v->codec)), bytes,
+                   v->size, to, v->raw))
+        return v->bytes ? DAMAGED : FILE_DAMAGED;
     if (!za_without(P1_CHECKSUM) && za_checksum(to, v->raw) != v->checksum)
-        return "a stored page fails its checksum: memory was damaged; stopping before wrong data is "
-               "seen";
+        return v->bytes ? WRONG : FILE_DAMAGED;
     return NULL;
 }
 
@@ -174,7 +185,14 @@ static bool is_fast(uint32_t codec)
     return id != ZA_CODEC_ZSTD && id != ZA_CODEC_SAME && id != ZA_CODEC_RAW;
 }
 
-/* Copies the cluster's stored pages side by side into `staging`. */
+/* What is in a file stays there: it has been packed densely, or had its time to be. */
+static bool in_file(uint32_t blob)
+{
+    struct za_blob_view v;
+    return za_store_get(za_pg.store, blob, &v) && !v.bytes;
+}
+
+/* Copies the cluster's pages that are stored in memory side by side into `staging`. */
 static void gather(size_t first, struct cluster *c)
 {
     size_t size = za_pg_page_size();
@@ -183,7 +201,7 @@ static void gather(size_t first, struct cluster *c)
     memset(c, 0, sizeof(*c));
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
-        if (za_page_state(r) != ZA_PAGE_STORED)
+        if (za_page_state(r) != ZA_PAGE_STORED || in_file(za_page_blob(r)))
             continue;
         look(za_page_blob(r), &v);
         if (!is_fast(v.codec) && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
@@ -204,7 +222,7 @@ static bool any_fast(size_t first)
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
         if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
-            is_fast(v.codec))
+            v.bytes && is_fast(v.codec))
             return true;
     }
     return false;

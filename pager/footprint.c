@@ -69,6 +69,9 @@ static void store_gauges(void)
     za_stat_set(ZA_STAT_ST_COMPACTED, s.compacted_bytes);
     za_share_gauges();
     za_ksm_gauges();
+    za_stat_set(ZA_STAT_FILE_BLOBS, s.file_blobs);
+    za_stat_set(ZA_STAT_FILE_LIVE, s.file_live_bytes);
+    za_stat_set(ZA_STAT_FOOT_FILE, s.file_bytes);
 }
 
 /* On W, or in a process without one. */

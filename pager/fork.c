@@ -27,10 +27,12 @@
  */
 #include <errno.h>
 
+#include "base/conf.h"
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/dense.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
@@ -72,6 +74,8 @@ static bool forbidden(int r)
 static bool child_may_serve(void)
 {
     struct za_uffd_msg m;
+    if (za_conf.file[0] && forbidden(za_os->tier_read(-1, &m, sizeof(m), 0)))
+        return false;
     return !forbidden(za_os->uffd_wake(-1, (void *)za_pg_bell(), za_pg_page_size())) &&
            !forbidden(za_os->uffd_read(-1, &m));
 }
@@ -85,7 +89,17 @@ static enum za_fork_way choose_way(int socks[2])
     if (za_pg.caps.event_fork)
         return !za_without(D1_HAND_OVER) && za_os->socketpair(socks) == 0 ? ZA_FORK_HAND_OVER
                                                                           : ZA_FORK_FILL;
+    if (za_conf.file[0] && za_os->socketpair(socks) < 0)
+        return ZA_FORK_THAW;
     return za_fork_reopen_works() || za_without(D1_THAW) ? ZA_FORK_REOPEN : ZA_FORK_THAW;
+}
+
+/* The child will have a fault thread: does it have the files it needs? Else nothing may be there. */
+static void provide_files(void)
+{
+    bool served = way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN;
+    if (served && za_filing_needed() && !(heir_end >= 0 && za_filing_lent()))
+        (void)za_pager_bring_all();
 }
 
 /* In a child that had no worker, F may have started one since it was asked to stand still. */
@@ -108,6 +122,7 @@ void za_pager_prefork(void)
     (void)za_pg_is_ours();
     za_lock(&fork_lock);
     way = choose_way(socks);
+    za_filing_fork_begin();
     int fetched = za_mail_park(socks[0], way == ZA_FORK_THAW);
     heir_end = socks[1];
     if (socks[0] >= 0)
@@ -124,6 +139,7 @@ void za_pager_prefork(void)
     /* What W registered between the choice and its parking is announced all the same. */
     if (way == ZA_FORK_NOTHING && __atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
         way = za_pg.caps.event_fork ? ZA_FORK_FILL : ZA_FORK_REOPEN;
+    provide_files();
     open_window(fetched);
     za_stat_add(ZA_STAT_FORKS, 1);
     za_stat_add(ZA_STAT_FORKS_THAWED, way == ZA_FORK_THAW);
@@ -157,17 +173,14 @@ void za_pager_postfork_parent(void)
  * F' knocks; the parent's F serves this process no longer when it has answered, and sends the
  * userfaultfd that the knock came through; or a word, if it has given the child up and filled it.
  */
-static int inherit(void)
+static int inherit(int line)
 {
-    if (heir_end < 0)
+    if (line < 0 || way != ZA_FORK_HAND_OVER)
         return -1;
     volatile char *knocker = (volatile char *)za_pg_knocker();
     (void)za_os->purge((void *)za_pg_knocker(), za_pg_page_size());
     (void)*knocker;
-    int fd = za_os->recv_file(heir_end);
-    if (fd < 0)
-        return fd;
-    fd = za_os->keep_only(fd);
+    int fd = za_os->recv_file(line);
     if (fd >= 0)
         za_stat_add(ZA_STAT_FORKS_HANDED, 1);
     return fd;
@@ -175,8 +188,6 @@ static int inherit(void)
 
 static int reopen(void)
 {
-    if (za_os->private_files() < 0)
-        return -1;
     int fd = za_os->uffd_open(&za_pg.caps);
     if (fd < 0)
         return -1;
@@ -201,12 +212,19 @@ static void heir_is(uint32_t what)
 static void heir_main(void *arg)
 {
     (void)arg;
-    int fd = inherit();
+    int line = heir_end >= 0 ? za_os->keep_only(heir_end) : -1;
+    bool own_table = line >= 0 || za_os->private_files() == 0;
+    if (!za_filing_borrow(line))
+        za_fatal("fork: the child was not given the file that pages of its memory are in; stopping "
+                 "before wrong data is seen");
+    int fd = inherit(line);
+    if (line >= 0)
+        (void)za_os->close(line);
     if (fd == -ENOMSG) { /* given up, and filled */
         heir_is(2);
         return;
     }
-    if (fd < 0)
+    if (fd < 0 && own_table)
         fd = reopen();
     if (fd < 0 && !za_without(D1_STOP))
         za_fatal(
@@ -303,6 +321,7 @@ void za_fork_bare_child(enum za_fork_way w)
 {
     forget_locks();
     way = w;
+    za_filing_fork_begin(); /* nothing was lent to this one */
     forget_parent();
     if (way == ZA_FORK_REOPEN)
         start_heir();

@@ -16,6 +16,7 @@
 #include "base/lock.h"
 #include "base/remedy.h"
 #include "pager/door.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define SPARE_FILES 4u /* for a child, its socket, and the way there */
@@ -184,6 +185,8 @@ static void stand_still(int sock, bool thaw_first)
     if (thaw_first && !withdrawn)
         (void)za_thaw();
     int mine = sock >= 0 && !withdrawn ? za_os->fetch_file(req.tid, sock, req.len) : -1;
+    if (mine >= 0)
+        za_filing_lend(mine); /* before F may send what comes after it */
     __atomic_store_n(&za_pg.heir_sock, mine, __ATOMIC_RELEASE);
     /*
      * W alone sets the word, before it answers: a release can be meant only for this stand-still.
@@ -226,6 +229,13 @@ static int carry_out(const struct request *r, enum za_mail_op op)
         za_plan_everything(false);
         za_plan_dense(false);
         return za_pg_active() ? 0 : -ENOSYS;
+    case ZA_MAIL_FILE:
+        za_plan_everything(false);
+        za_plan_dense(false);
+        if (!za_pg_active())
+            return -ENOSYS;
+        za_filing_all();
+        return 0;
     case ZA_MAIL_THAW:
         (void)za_thaw();
         za_fault_quiesce(); /* the last ones are counted, too */

@@ -21,6 +21,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/choose.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
@@ -288,6 +289,10 @@ static bool pack_fresh(struct batch *b)
     size_t size = compress_batch(b, raw, &codec);
     if (size == 0) {
         store_raw(b);
+        return true;
+    }
+    if (!za_filing_room()) {
+        give_back(b, ZA_STAT_PG_REFUSED_FULL);
         return true;
     }
     uint32_t blob =

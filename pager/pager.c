@@ -250,6 +250,11 @@ int za_pager_dense_all(void)
     return post_started(ZA_MAIL_DENSE);
 }
 
+int za_pager_file_all(void)
+{
+    return post_started(ZA_MAIL_FILE);
+}
+
 int za_pager_thaw(void)
 {
     return za_pager_active() ? za_mail_post(ZA_MAIL_THAW, 0, 0, 0) : 0;

@@ -101,6 +101,8 @@ int za_pager_evict_all(void);
  * (tests, and before a long idleness). 0 or -errno.
  */
 int za_pager_dense_all(void);
+/* The same, and write what is stored to the file tier, if there is one. 0 or -errno. */
+int za_pager_file_all(void);
 /* Bring everything back. 0 or -errno. */
 int za_pager_thaw(void);
 /*

@@ -24,6 +24,7 @@
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/dense.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define BACKOFF_WARM_MAX 6u  /* 64 cold ages */
@@ -181,7 +182,7 @@ static void densify(size_t unit, struct za_unit *u, uint32_t tick)
 static void step(size_t unit, struct za_unit *u, uint32_t tick)
 {
     za_still_look();
-    if (u->due == 0 || (u->phase != ZA_UNIT_PACKED && !za_pg.mover->may()))
+    if (u->due == 0 || (u->phase != ZA_UNIT_PACKED && (!za_pg.mover->may() || za_filing_full())))
         u->due = later(tick, 0);
     else if (u->phase == ZA_UNIT_PROBED)
         pack(unit, u, tick);

@@ -113,6 +113,8 @@ bool za_wait_next(size_t *page, bool *write);
 void za_wait_forget(void);
 
 /* worker.c */
+void *za_store_map(size_t len);
+void za_store_unmap(void *p, size_t len);
 void za_worker_start(void);
 void za_worker_main(void *arg);
 
@@ -123,6 +125,7 @@ enum za_mail_op {
     ZA_MAIL_RELOCATE,
     ZA_MAIL_EVICT,
     ZA_MAIL_DENSE,
+    ZA_MAIL_FILE,
     ZA_MAIL_THAW,
     ZA_MAIL_STATS,
     ZA_MAIL_PIN,

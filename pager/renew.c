@@ -31,6 +31,7 @@
 #include <errno.h>
 
 #include "base/stat.h"
+#include "compress/tier.h"
 #include "pager/private.h"
 
 #define WORDS (sizeof(struct za_identity) / sizeof(uint64_t))
@@ -121,7 +122,8 @@ bool za_renew_leave(void)
     if (sock < 0 || za_heir_waits((int[ZA_HEIR_FDS]){0}))
         return false;
     __atomic_store_n(&offered, -1, __ATOMIC_RELAXED);
-    bool sent = za_os->send_file(sock, za_pg.uffd) == 0;
+    bool sent =
+        za_tier_send(za_store_tier(za_pg.store), sock) && za_os->send_file(sock, za_pg.uffd) == 0;
     int pagemap = za_os->pagemap_kept();
     if (sent && (pagemap < 0 || za_os->send_file(sock, pagemap) < 0))
         (void)za_os->say(sock);
@@ -171,9 +173,15 @@ static void newcomer_main(void *socket)
 {
     int sock = za_os->keep_only((int)(intptr_t)socket);
     newcomer_says(sock < 0 ? 2 : 1);
-    int fd = sock < 0 ? -1 : za_os->recv_file(sock);
+    int files[ZA_TIER_FILES + 1];
+    struct za_tier *tier = za_pg.store ? za_store_tier(za_pg.store) : NULL;
+    if (sock < 0 || (tier && !za_tier_receive(tier, sock, files)))
+        return;
+    int fd = za_os->recv_file(sock);
     if (fd < 0)
         return;
+    if (tier)
+        za_tier_adopt(tier, files);
     za_os->pagemap_keep(za_os->recv_file(sock));
     receive_group(sock);
     (void)za_os->close(sock);

@@ -138,6 +138,8 @@ static bool load(const struct za_index_entry *e, enum za_share_of of)
         return true;
     if (!meant(e, &v))
         return false;
+    if (!v.bytes) /* in a file: not worth a read */
+        return false;
     if (of == ZA_SHARE_DENSE && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
         return false;
     unpacked_id = ZA_BLOB_NONE;
@@ -224,7 +226,7 @@ uint32_t za_share_same(const char *page, uint64_t word)
     size_t size = za_pg_page_size();
     uint32_t *known = &same[(word * SPREAD >> 32) % SAME_WORDS];
     struct za_blob_view v;
-    if (*known && za_store_get(za_pg.store, *known, &v) && v.codec == ZA_CODEC_SAME &&
+    if (*known && za_store_get(za_pg.store, *known, &v) && v.codec == ZA_CODEC_SAME && v.bytes &&
         memcmp(v.bytes, &word, sizeof(word)) == 0 && za_store_share(za_pg.store, *known, 1))
         return *known;
     uint32_t blob = za_store_put(za_pg.store, &word, sizeof(word), (uint32_t)size,

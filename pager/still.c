@@ -31,6 +31,7 @@
  * in the child.  Signal safety: all of it.
  */
 #include "base/stat.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define LOOK_NS ZA_NS_PER_MS
@@ -118,7 +119,8 @@ enum za_fork_way za_pager_prebare(bool keeps_rights)
     hold();
     enum za_fork_way way = ZA_FORK_NOTHING;
     if (__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
-        way = keeps_rights && za_fork_reopen_works() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
+        way = keeps_rights && !za_filing_needed() && za_fork_reopen_works() ? ZA_FORK_REOPEN
+                                                                            : ZA_FORK_THAW;
     if (way == ZA_FORK_THAW)
         bring_back();
     __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);

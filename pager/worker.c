@@ -18,6 +18,7 @@
 #include "base/stat.h"
 #include "pager/dense.h"
 #include "pager/door.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
@@ -50,22 +51,24 @@ static const char *open_backend(void)
     return za_mover_choose(fd);
 }
 
-static void *store_map(size_t len)
+void *za_store_map(size_t len)
 {
     void *p;
     return za_os->map(&p, len) < 0 ? NULL : p;
 }
 
-static void store_unmap(void *p, size_t len)
+void za_store_unmap(void *p, size_t len)
 {
     (void)za_os->unmap(p, len);
 }
 
 static bool open_store(void)
 {
-    static const struct za_store_ops ops = {store_map, store_unmap};
+    static const struct za_store_ops ops = {za_store_map, za_store_unmap};
     if (!za_pg.store)
         za_pg.store = za_store_new(&ops);
+    if (za_pg.store)
+        za_filing_open();
     return za_pg.store != NULL;
 }
 
@@ -174,6 +177,7 @@ static bool tidy_store(void)
     za_dense_sweep();
     za_share_turn();
     bool more = !za_room_scarce() && za_dense_turn();
+    more |= za_filing_turn(za_os->now());
     return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
 }
 
@@ -213,6 +217,8 @@ static uint64_t turn(uint64_t now)
         za_plan_everything(true);
         if (za_stat_get(ZA_STAT_PG_TURNS) % TORTURE_DENSE == 0)
             za_plan_dense(true);
+        if (za_stat_get(ZA_STAT_PG_TURNS) % TORTURE_DENSE == 1)
+            za_store_close(za_pg.store);
         return SLEEP_MIN_NS;
     }
     bool untidy = tidy_store();

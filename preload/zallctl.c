@@ -166,6 +166,8 @@ ZA_EXPORT int zallctl(const char *name, void *oldp, size_t *oldlenp, const void 
         return order(&r, za_pager_evict_all);
     if (strcmp(name, "pager.dense") == 0)
         return order(&r, za_pager_dense_all);
+    if (strcmp(name, "pager.file") == 0)
+        return order(&r, za_pager_file_all);
     if (strcmp(name, "pager.thaw") == 0)
         return order(&r, za_pager_thaw);
     if (strcmp(name, "stats.refresh") == 0)

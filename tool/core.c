@@ -50,7 +50,7 @@ static int tell(const struct names *n, const struct za_core *c, const struct za_
 {
     uint64_t back = s->stored + s->limbo;
     unsigned long long bytes = back << s->page_shift;
-    uint64_t gone = s->cut + s->absent + s->damaged + s->unwritten + s->unknown;
+    uint64_t gone = s->cut + s->absent + s->filed + s->damaged + s->unwritten + s->unknown;
     (void)printf("%s: %llu pages (%llu bytes) put back: %llu from the store, %llu from limbo; %llu "
                  "were there, %llu are lost\n",
                  n->out, (unsigned long long)back, bytes, (unsigned long long)s->stored,
@@ -61,6 +61,7 @@ static int tell(const struct names *n, const struct za_core *c, const struct za_
                                (unsigned long long)c->cut);
     lost(n->core, s->cut, "what they need is beyond its end");
     lost(n->core, s->absent, "what they need was not dumped");
+    lost(n->core, s->filed, "they were in the file tier, whose file died with the process");
     lost(n->core, s->damaged, "damaged, their checksums differ");
     lost(n->core, s->unwritten, "no segment has their address");
     lost(n->core, s->unknown, "their records are not in it");

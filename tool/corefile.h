@@ -36,8 +36,11 @@ struct za_core {
     size_t n;
 };
 
-/* What became of a read by address: all of it; the file does not hold it; the file is cut there. */
-enum za_core_read { ZA_CORE_READ, ZA_CORE_ABSENT, ZA_CORE_CUT };
+/*
+ * What became of a read by address: all of it; the file does not hold it; the file is cut there; it
+ * was not in memory, but in another file.
+ */
+enum za_core_read { ZA_CORE_READ, ZA_CORE_ABSENT, ZA_CORE_CUT, ZA_CORE_ELSEWHERE };
 
 /* NULL, or what is wrong: a literal, or the text of errno. */
 const char *za_core_open(struct za_core *c, const char *path);

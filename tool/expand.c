@@ -210,6 +210,8 @@ static enum za_core_read find_blob(const struct za_expand *x, uint32_t id, struc
     r = read_item(x, &x->store.segments.ladder, za_place_slot(place), &s, sizeof(s));
     if (r != ZA_CORE_READ)
         return r;
+    if (s.file)
+        return ZA_CORE_ELSEWHERE;
     *at = (uint64_t)(uintptr_t)s.base + (place & 0xffff) * ZA_GRAIN;
     r = za_core_read(x->core, *at, b, sizeof(*b));
     *at += sizeof(*b);
@@ -243,6 +245,7 @@ static bool unpack(struct za_expand *x, uint32_t id)
         r = read_dict(x, za_dict_of(b.codec), &dict);
     x->sum->cut += r == ZA_CORE_CUT;
     x->sum->absent += r == ZA_CORE_ABSENT;
+    x->sum->filed += r == ZA_CORE_ELSEWHERE;
     if (r != ZA_CORE_READ)
         return false;
     good = good && decompress(x, &b, with_dict ? &dict : NULL);

@@ -18,6 +18,7 @@ struct za_expanded {
     uint64_t at_home;   /* at their address already: on their way back when the process died */
     uint64_t cut;       /* lost: what is needed is beyond the end of a file cut short */
     uint64_t absent;    /* lost: what is needed was not dumped */
+    uint64_t filed;     /* lost: in the file tier, whose file and key died with the process */
     uint64_t damaged;   /* lost: does not decompress, or fails its checksum */
     uint64_t unwritten; /* lost: no header speaks of their address */
     uint64_t unknown;   /* their records are not in the file */

@@ -53,7 +53,15 @@
     X(keep_only, int, (int fd), (fd)) \
     X(mergeable, int, (void *p, size_t len, bool on), (p, len, on)) \
     X(merged, int, (uint64_t * pages, uint64_t * profit), (pages, profit)) \
-    X(random, int, (void *to, size_t len), (to, len))
+    X(random, int, (void *to, size_t len), (to, len)) \
+    X(tier_dir, int, (const char *path), (path)) \
+    X(tier_open, int, (int dir), (dir)) \
+    X(tier_write, int, (int fd, const void *p, size_t len, uint64_t at), (fd, p, len, at)) \
+    X(tier_read, int, (int fd, void *p, size_t len, uint64_t at), (fd, p, len, at)) \
+    X(tier_punch, int, (int fd, uint64_t at, size_t len), (fd, at, len)) \
+    X(tier_lend, int, (int fd), (fd)) \
+    X(tier_alone, int, (int fd), (fd)) \
+    X(hide, int, (void *p, size_t len), (p, len))
 
 #define FAILING_X(name, type, params, args) FAILING_##name,
 enum failing_call { FAILING_TABLE(FAILING_X) FAILING_MAX };

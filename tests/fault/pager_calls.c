@@ -39,6 +39,8 @@
 /* Lines in which a run may end. */
 #define FORK_NO_UFFD "zalloc: fork: the child could neither take over its userfaultfd nor open one"
 #define FORK_NO_THREAD "zalloc: fork: no thread can be started in the child"
+#define FORK_NO_CHILD "zalloc: fork: the child "
+#define UNREADABLE "zalloc: a page cannot be read back from the file tier"
 #define REALLOC_STUCK "zalloc: realloc: the kernel neither moves nor copies a page of the block"
 
 /* --- the scenario -------------------------------------------------------- */
@@ -59,9 +61,11 @@ static uint64_t refusals(void)
            za_stat_get(ZA_STAT_PG_HELD);
 }
 
+static bool filing; /* with a file tier, into which everything goes that is taken out */
+
 static void evict(void)
 {
-    int r = za_pager_evict_all();
+    int r = filing ? za_pager_file_all() : za_pager_evict_all();
 
     if (r < 0) {
         CHECK_EQ(r, -ENOSYS);
@@ -183,6 +187,8 @@ static int run(enum failing_call call, unsigned k, bool forever, int err)
         setpgid(0, 0);
         dup2(out, 2);
         za_conf.dedup = ZA_DEDUP_CONTENT;
+        if (filing)
+            strcpy(za_conf.file, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
         region_start(ZA_CHUNK_SIZE);
         alarm(HANG_S);
         scenario();
@@ -203,12 +209,20 @@ static bool one_line(const char *begins)
     return begins && strncmp(said, begins, strlen(begins)) == 0 && end && end[1] == 0;
 }
 
-/* Silence, or what a forced back-end says when it is not to be had; one line for each process. */
+static bool begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/*
+ * Silence, or what a forced back-end, or a file tier, says when it is not to be had; one line for
+ * each process.
+ */
 static bool modest(void)
 {
-    static const char line[] = "zalloc: backend:";
     const char *s = said;
-    while (strncmp(s, line, sizeof(line) - 1) == 0 && strchr(s, '\n'))
+    while ((begins(s, "zalloc: backend:") || begins(s, "zalloc: file: cannot be used")) &&
+           strchr(s, '\n'))
         s = strchr(s, '\n') + 1;
     return *s == 0;
 }
@@ -326,3 +340,39 @@ UNIT_TEST(reserve_again_loses_its_place)
     heals = false;
     sweep(FAILING_reserve_again, ENXIO, BOTH, NULL);
 }
+
+/* --- with a file tier ---------------------------------------------------- */
+
+#define SWEEP_FILED(name, err, how, dies) \
+    UNIT_TEST(filed_##name##_##err) \
+    { \
+        filing = true; \
+        sweep(FAILING_##name, err, how, dies); \
+    }
+
+UNIT_TEST(filed_nothing_fails)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    filing = true;
+    failing_start();
+    judge(FAILING_MAX, 0, false, 0, NULL);
+    CHECK_EQ(bad, 0);
+}
+
+SWEEP_FILED(tier_dir, ENOENT, BOTH, NULL)
+SWEEP_FILED(tier_open, EACCES, BOTH, NULL)
+SWEEP_FILED(tier_write, ENOSPC, BOTH, NULL)
+SWEEP_FILED(tier_write, EIO, BOTH, NULL)
+SWEEP_FILED(tier_read, EIO, BOTH, UNREADABLE)
+SWEEP_FILED(tier_punch, EOPNOTSUPP, BOTH, NULL)
+SWEEP_FILED(tier_lend, ENOENT, BOTH, NULL)
+SWEEP_FILED(tier_alone, ENOLCK, BOTH, NULL)
+SWEEP_FILED(random, ENOSYS, BOTH, NULL)
+SWEEP_FILED(hide, EINVAL, BOTH, NULL)
+SWEEP_FILED(map, ENOMEM, ONCE, NULL)
+SWEEP_FILED(socketpair, EMFILE, BOTH, NULL)
+SWEEP_FILED(fetch_file, EPERM, BOTH, NULL)
+SWEEP_FILED(send_file, EAGAIN, BOTH, FORK_NO_UFFD)
+SWEEP_FILED(recv_file, EPIPE, BOTH, FORK_NO_CHILD)
+SWEEP_FILED(keep_only, EMFILE, BOTH, FORK_NO_CHILD)

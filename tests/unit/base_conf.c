@@ -255,12 +255,14 @@ UNIT_TEST(good_pairs_around_bad_ones_count)
     CHECK_EQ(c.cpu_limit, 9);
 }
 
-UNIT_TEST(not_in_this_version)
+UNIT_TEST(keys_of_the_file_tier)
 {
     struct za_conf c;
 
-    refused("file:/a/b", "zalloc: ZALLOC_CONF: file:/a/b: the file tier is not in this version; "
-                         "ignored\n");
+    CHECK_EQ(parse(&c, "file:/a/b,file_max:1G,max_store:64M"), 0);
+    CHECK_STR(c.file, "/a/b");
+    CHECK_EQ(c.file_max, ZA_GIB);
+    CHECK_EQ(c.max_store, 64 * ZA_MIB);
     CHECK_EQ(parse(&c, "file:"), 0);
 }
 

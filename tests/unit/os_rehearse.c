@@ -133,7 +133,7 @@ UNIT_TEST(what_is_spared_is_refused)
     CHECK_EQ(-za_os->present(p, 1, &there), EPERM);
     CHECK_EQ(-za_os->sync_threads(), EPERM);
     CHECK_EQ(-za_os->socketpair(socks), EPERM);
-    CHECK_EQ(-za_os->fetch_file(0), EPERM);
+    CHECK_EQ(-za_os->fetch_file(0, 0, 0), EPERM);
     za_os->be_modest();
     za_os->be_urgent();
     za_os->drop_privileges();

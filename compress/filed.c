@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * filed -- blobs on their way to the file tier, and what is left of them there.
+ *
+ * A blob is filed as compaction moves it: its bytes are written at their new place first, then its
+ * word says so. A reader sees the old place or the new; the old one's bytes stay until the grace
+ * period is over. Living blobs are gathered from the segments that have been closed the longest,
+ * encrypted and written in one go of up to a segment, and get a segment of their own there. In
+ * memory there remains an index of their headers (20 bytes each), so that nothing but a restore
+ * needs the file.
+ *
+ * Segments in files die as those in memory do. Space that is half dead is won back by the same step
+ * with the sparse segments as its source, and so is a file that has become too old (tier.h): from
+ * file to file, never back to memory.
+ *
+ * I1  Nothing has changed when a write fails: words are stored after it.
+ * I2  A segment that cannot be read back is left where it is; its blobs are read when somebody
+ *     needs them, and then it is fatal.
+ *
+ * Locks: none (W only, but za_store_load).  May sleep: in I/O.  May fault: own memory only.
+ * Allocates: via ops, for as long as a step takes, and indexes.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/stat.h"
+#include "compress/store_private.h"
+#include "os/os.h"
+
+#define BATCH_BLOBS 8192u
+#define SPARSE_LEAST ((uint64_t)ZA_SEGMENT_BYTES * 2) /* dead bytes worth a step */
+#define SPARSE_SHARE 4u                               /* of the bytes in files */
+
+/* Memory of one step. */
+struct batch {
+    struct za_store *s;
+    struct za_tier_place place;
+    uint32_t n, bytes; /* blobs, and their bytes in the image */
+    uint32_t moved;    /* with headers */
+    struct za_filed blob[BATCH_BLOBS];
+    struct za_reader reader;
+    char image[ZA_SEGMENT_BYTES] __attribute__((aligned(ZA_TIER_BLOCK)));
+};
+
+static struct za_tier_place where(const struct za_segment *seg, uint32_t slot)
+{
+    const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+    return (struct za_tier_place){(uint8_t)(seg->file - 1), slot, x->bytes, seg->mark};
+}
+
+int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct za_reader *r,
+                  void *to)
+{
+    uint32_t slot = za_place_slot(v->place);
+    struct za_tier_place p = where(za_segment_at(&s->segments, slot), slot);
+    return za_tier_read(&s->tier, &p, r, za_store_filed(s, v->place)->at, v->size, to);
+}
+
+/* ---- gathering ---- */
+
+static bool fits(const struct batch *b, uint32_t size)
+{
+    return b->n < BATCH_BLOBS && b->bytes + za_align_up(size, ZA_GRAIN) <= ZA_SEGMENT_BYTES;
+}
+
+/* The blob's bytes are in the image already. */
+static void note(struct batch *b, const struct za_blob *head)
+{
+    b->blob[b->n++] = (struct za_filed){*head, b->bytes};
+    b->bytes += (uint32_t)za_align_up(head->size, ZA_GRAIN);
+    b->moved += za_blob_bytes(head->size);
+}
+
+static bool lives_at(const struct za_store *s, const struct za_blob *head, uint64_t place)
+{
+    return za_word_place(za_entry_get(za_table_at(&s->table, head->id))) == place;
+}
+
+/* False: the image is full. */
+static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
+{
+    struct za_segment *seg = za_segment_at(&b->s->segments, slot);
+    for (uint32_t at = 0; at < seg->used;) {
+        uint64_t place = za_place_make(slot, at);
+        const struct za_blob *blob = za_store_blob(b->s, place);
+        at += za_blob_bytes(blob->size);
+        if (!lives_at(b->s, blob, place) ||
+            (dense_only && za_codec_of(blob->codec) != ZA_CODEC_ZSTD))
+            continue;
+        if (!fits(b, blob->size))
+            return false;
+        memcpy(b->image + b->bytes, blob + 1, blob->size);
+        note(b, blob);
+    }
+    seg->picked = dense_only;
+    return true;
+}
+
+/* False: the image is full, or the file cannot be read (I2). */
+static bool gather_file(struct batch *b, uint32_t slot)
+{
+    const struct za_segment *seg = za_segment_at(&b->s->segments, slot);
+    const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+    struct za_tier_place p = where(seg, slot);
+    for (uint32_t i = 0; i < x->n; i++) {
+        const struct za_filed *f = &x->blob[i];
+        if (!lives_at(b->s, &f->head, (uint64_t)slot << 16 | i))
+            continue;
+        if (!fits(b, f->head.size) ||
+            za_tier_read(&b->s->tier, &p, &b->reader, f->at, f->head.size, b->image + b->bytes) < 0)
+            return false;
+        note(b, &f->head);
+    }
+    return true;
+}
+
+/* The CLOSED segment that was closed first of those after `last`; 0: none early enough. */
+static uint32_t coldest(const struct za_segments *ss, const struct za_file_rule *rule,
+                        uint32_t last)
+{
+    uint64_t last_mark = last ? za_segment_at(ss, last)->mark : 0, best_mark = rule->before;
+    uint32_t best = 0;
+    for (uint32_t slot = 1; slot < ss->high; slot++) {
+        const struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state != ZA_SEG_CLOSED || seg->mark >= best_mark ||
+            (rule->dense_only && seg->picked))
+            continue;
+        if (seg->mark < last_mark || (seg->mark == last_mark && slot <= last))
+            continue;
+        best = slot;
+        best_mark = seg->mark;
+    }
+    return best;
+}
+
+/* ---- publishing ---- */
+
+static struct za_index *make_index(const struct batch *b)
+{
+    struct za_index *x = b->s->ops.map(za_index_bytes(b->n, za_os->page_size));
+    if (!x)
+        return NULL;
+    x->n = b->n;
+    x->bytes = b->bytes;
+    memcpy(x->blob, b->blob, b->n * sizeof(b->blob[0]));
+    return x;
+}
+
+static void publish(struct batch *b, uint32_t slot, struct za_index *x)
+{
+    struct za_store *s = b->s;
+    const struct za_segment as = {.base = (char *)x,
+                                  .used = b->moved,
+                                  .live = b->moved,
+                                  .state = ZA_SEG_FILED,
+                                  .file = (uint8_t)(b->place.file + 1),
+                                  .mark = b->place.serial};
+    za_segments_filed(&s->segments, slot, &as);
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct za_entry *e = za_table_at(&s->table, b->blob[i].head.id);
+        uint64_t word = za_entry_get(e), from = za_word_place(word);
+        za_store_count(&s->file_blobs, !za_store_in_file(s, from));
+        za_entry_set(e, za_word_make((uint64_t)slot << 16 | i, za_word_refs(word)));
+        za_segments_give(&s->segments, from, za_blob_bytes(b->blob[i].head.size));
+    }
+}
+
+static int write_out(struct batch *b)
+{
+    struct za_store *s = b->s;
+    uint32_t slot = za_segments_slot(&s->segments, &s->ops);
+    if (!slot)
+        return -ENOMEM;
+    struct za_index *x = make_index(b);
+    int r = x ? za_tier_write(&s->tier, slot, b->image, b->bytes, &b->place) : -ENOMEM;
+    if (r == 0) {
+        publish(b, slot, x);
+        return 0;
+    }
+    if (x)
+        s->ops.unmap(x, za_index_bytes(b->n, za_os->page_size));
+    za_segments_slot_free(&s->segments, slot);
+    return r;
+}
+
+/* ---- steps ---- */
+
+static struct batch *begin(struct za_store *s)
+{
+    struct batch *b = s->tier.keys ? s->ops.map(sizeof(*b)) : NULL;
+    if (b)
+        b->s = s;
+    return b;
+}
+
+static int64_t end(struct batch *b, uint32_t least)
+{
+    int64_t r = b->n && b->bytes >= least ? write_out(b) : 0;
+    if (r == 0 && b->bytes >= least)
+        r = b->moved;
+    b->s->ops.unmap(b, sizeof(*b));
+    za_stat_add(ZA_STAT_FILE_WRITTEN, r > 0 ? r : 0);
+    return r;
+}
+
+int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
+{
+    struct za_segments *ss = &s->segments;
+    uint32_t slot = coldest(ss, rule, 0);
+    if (!slot)
+        return 0;
+    struct batch *b = begin(s);
+    if (!b)
+        return -ENOMEM;
+    while (slot && gather_memory(b, slot, rule->dense_only))
+        slot = coldest(ss, rule, slot);
+    return end(b, rule->least);
+}
+
+static bool is_sparse(const struct za_segment *seg)
+{
+    return seg->live < seg->used / 2;
+}
+
+int64_t za_store_refile(struct za_store *s)
+{
+    struct za_segments *ss = &s->segments;
+    uint64_t dead = ss->filed_used - ss->filed_live;
+    int old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
+    if (old < 0 && (dead < SPARSE_LEAST || dead < ss->filed_used / SPARSE_SHARE))
+        return 0;
+    struct batch *b = begin(s);
+    if (!b)
+        return 0;
+    for (uint32_t slot = 1; slot < ss->high; slot++) {
+        const struct za_segment *seg = za_segment_at(ss, slot);
+        bool from = old >= 0 ? seg->file == old + 1 : is_sparse(seg);
+        if (seg->state == ZA_SEG_FILED && from && !gather_file(b, slot))
+            break;
+    }
+    int64_t r = end(b, 1);
+    za_stat_add(ZA_STAT_FILE_MOVED, r > 0 ? r : 0);
+    return r;
+}
+
+/* ---- what is left behind ---- */
+
+/* The seal of a file is broken: everything in it that is no segment of ours is dead. */
+static void sweep(struct za_store *s, struct za_tier_file *f)
+{
+    struct za_segments *ss = &s->segments;
+    uint8_t number = (uint8_t)(f - s->tier.file + 1);
+    f->sweep = false;
+    for (uint32_t slot = 1; slot < ss->high; slot++)
+        if (za_segment_at(ss, slot)->file != number &&
+            za_os->tier_punch(f->fd, (uint64_t)slot * ZA_SEGMENT_BYTES, ZA_SEGMENT_BYTES) < 0)
+            return;
+    f->left_bytes = 0;
+}
+
+void za_filed_reap(struct za_store *s)
+{
+    struct za_segments *ss = &s->segments;
+    uint32_t slot;
+    while ((slot = za_segments_gone(ss)) != 0) {
+        struct za_segment *seg = za_segment_at(ss, slot);
+        struct za_tier_place p = where(seg, slot);
+        const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+        s->ops.unmap(seg->base, za_index_bytes(x->n, za_os->page_size));
+        za_segments_slot_free(ss, slot);
+        za_tier_gone(&s->tier, &p);
+    }
+    for (unsigned i = 0; i < ZA_TIER_FILES; i++)
+        if (s->tier.file[i].sweep)
+            sweep(s, &s->tier.file[i]);
+}
+
+void za_filed_free(struct za_store *s)
+{
+    for (uint32_t slot = 1; slot < s->segments.high; slot++) {
+        const struct za_segment *seg = za_segment_at(&s->segments, slot);
+        const struct za_index *x = (const struct za_index *)(const void *)seg->base;
+        if (seg->file)
+            s->ops.unmap(seg->base, za_index_bytes(x->n, za_os->page_size));
+    }
+    za_tier_forget(&s->tier, &s->ops);
+}
+
+/* ---- asked from outside ---- */
+
+void za_store_clock(struct za_store *s, uint64_t now)
+{
+    s->segments.clock = now;
+}
+
+void za_store_close(struct za_store *s)
+{
+    za_segments_close(&s->segments);
+}
+
+bool za_store_has_filed(const struct za_store *s)
+{
+    return __atomic_load_n(&s->segments.filed, __ATOMIC_RELAXED) != 0;
+}
+
+uint64_t za_store_segments(const struct za_store *s)
+{
+    return (s->segments.mapped - (s->segments.spare != 0)) * ZA_SEGMENT_BYTES;
+}
+
+struct za_tier *za_store_tier(struct za_store *s)
+{
+    return &s->tier;
+}
