@@ -29,7 +29,7 @@ void za_back_empty(size_t page, size_t n);
 /* probe.c, pack.c, drop.c, relocate.c: steps of W */
 size_t za_probe_unit(size_t unit);
 void za_moving_end(size_t page, za_page to);
-void za_moving_over(size_t page, size_t n);
+bool za_moving_over(size_t page, size_t n);
 bool za_pack_unit(size_t unit);
 void za_scrub_begin(void);
 size_t za_scrub(size_t page, char *copy);

@@ -34,10 +34,12 @@ void za_moving_end(size_t page, za_page to)
 /*
  * After pages have left MOVING: whose threads F has left asleep meanwhile ask again (page.h I11).
  */
-void za_moving_over(size_t page, size_t n)
+bool za_moving_over(size_t page, size_t n)
 {
-    if (__atomic_exchange_n(&za_pg.awaited, 0, __ATOMIC_SEQ_CST))
+    bool awaited = __atomic_exchange_n(&za_pg.awaited, 0, __ATOMIC_SEQ_CST);
+    if (awaited)
         (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(page), n << za_pg.page_shift);
+    return awaited;
 }
 
 static void unclaim(size_t page, size_t n)
@@ -112,7 +114,7 @@ static size_t move_claimed(size_t page, size_t n)
         page += done;
         n -= done;
     }
-    za_moving_over(first, all);
+    (void)za_moving_over(first, all);
     return kept;
 }
 

@@ -5,8 +5,8 @@
  * Resident pages move as the back-end moves them, stored ones by their record alone.
  * The block's only user waits in realloc.
  *
- * I1  The records of `to` are W's (MOVING) until each has its content: nobody fills them with zeros
- *     meanwhile.
+ * I1  The records of `to` are W's (MOVING) until each has its content, and that of a resident page of
+ *     `from` while it is on its way: nobody fills them with zeros meanwhile.
  * I2  Afterwards `from` is all holes, and each page of `to` has what the page of `from` had.
  *
  * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: nothing.
@@ -56,7 +56,10 @@ static bool try_page(size_t from, size_t to, int *err)
     uint64_t *rec = &za_pg.pages[from];
     za_page r = za_page_get(rec);
     if (r == ZA_PAGE_KERNEL) {
+        if (!za_page_swap(rec, ZA_PAGE_KERNEL, ZA_PAGE_MOVING))
+            return false;
         *err = za_pg.mover->carry(to, from);
+        za_moving_end(from, ZA_PAGE_KERNEL);
         za_moving_end(to, ZA_PAGE_KERNEL);
         return true;
     }
@@ -83,7 +86,7 @@ static int take_place(size_t t, size_t n)
     r = za_os->purge(za_pg_heap(t), n << za_pg.page_shift);
     for (size_t i = 0; r < 0 && i < n; i++)
         za_moving_end(t + i, ZA_PAGE_KERNEL); /* locked in between: not ours after all */
-    za_moving_over(t, n);
+    (void)za_moving_over(t, n);
     return r;
 }
 
@@ -93,12 +96,14 @@ static int take_place(size_t t, size_t n)
  */
 static size_t carry_run(size_t from, size_t to, size_t n)
 {
-    size_t run = 0;
-    while (run < n && run < RUN_MAX && za_page_get(&za_pg.pages[from + run]) == ZA_PAGE_KERNEL)
+    size_t run = 0, done = 0;
+    while (run < n && run < RUN_MAX &&
+           za_page_swap(&za_pg.pages[from + run], ZA_PAGE_KERNEL, ZA_PAGE_MOVING))
         run++;
-    if (run < 2)
-        return 0;
-    size_t done = za_pg.mover->carry_run(to, from, run);
+    if (run > 1)
+        done = za_pg.mover->carry_run(to, from, run);
+    for (size_t i = 0; i < run; i++)
+        za_moving_end(from + i, ZA_PAGE_KERNEL);
     for (size_t i = 0; i < done; i++)
         za_moving_end(to + i, ZA_PAGE_KERNEL);
     return done;
@@ -129,7 +134,8 @@ int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
         }
         i += done;
     }
-    za_moving_over(t, n);
+    if (za_moving_over(f, n))
+        (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(t), n << za_pg.page_shift);
     za_plan_rested(f, n);
     za_plan_rested(t, n);
     return 0;

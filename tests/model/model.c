@@ -22,7 +22,8 @@
  *   fork     with handlers: park, window, wait for F, snapshot, wait for F. The explorer follows
  *            parent and child, each as a process of its own. A fork without handlers appears as
  *            what it does to the parent: every page is shared from then on, and MOVE says EBUSY.
- *   kernel   MOVE of a run may stop anywhere; EEXIST, ENOENT, EBUSY as the page tables say.
+ *   kernel   MOVE of a run may stop anywhere; EEXIST, ENOENT, EBUSY as the page tables say; in the
+ *            scenarios called unsaid-... it may move a page and say EEXIST.
  *
  * Scenarios called remap-... have the other back-end (pager/remap.c): out by mremap, which takes
  * everything; back by copy and purge, each a step; holes of the mirror read as zeros, and reading
@@ -99,7 +100,9 @@ enum fault_at {
     F_WINDOW,
     F_LOOSE_MOVE,
     F_LOOSE_DONE,
-    F_LATE_PURGE
+    F_LATE_PURGE,
+    F_LEAVE,
+    F_LEFT
 };
 
 enum worker_at {
@@ -109,7 +112,9 @@ enum worker_at {
     W_SEE,
     W_MOVE,
     W_UNSTRAY,
+    W_UNSTRAY_PURGE,
     W_SETTLE,
+    W_OVER,
     W_CLAIM,
     W_READ,
     W_READ_MORE,
@@ -141,7 +146,9 @@ enum worker_at {
     W_HEAP_MOVE,
     W_HEAP_COPY,
     W_HEAP_PURGE,
+    W_HEAP_UNSTRAY,
     W_TO_DONE,
+    W_TO_OVER,
     W_RECONCILE,
     W_RECONCILE_PURGE
 };
@@ -167,13 +174,13 @@ struct state {
     struct {
         uint8_t at, x, mask, moved, live, val[NPAGES], blob, index, from, relocate;
     } w;
-    uint8_t window, reconcile;
+    uint8_t window, reconcile, awaited;
 };
 
 struct scenario {
     const char *name;
     unsigned threads;
-    bool discard, relocate, fork, share, stray, pack, phantom, no_reads, remap;
+    bool discard, relocate, fork, share, stray, pack, phantom, no_reads, remap, unsaid;
 };
 
 static const struct scenario scenarios[] = {
@@ -187,6 +194,13 @@ static const struct scenario scenarios[] = {
      .phantom = true,
      .no_reads = true},
     {.name = "stray", .threads = 1, .stray = true, .pack = true},
+    {.name = "unsaid", .threads = 1, .pack = true, .phantom = true, .unsaid = true},
+    {.name = "unsaid-relocate",
+     .threads = 1,
+     .relocate = true,
+     .pack = true,
+     .phantom = true,
+     .unsaid = true},
     {.name = "fork", .threads = 1, .fork = true, .pack = true, .phantom = true, .no_reads = true},
     {.name = "relocate", .threads = 1, .relocate = true, .pack = true, .phantom = true},
     {.name = "refused",
@@ -217,6 +231,8 @@ enum {
     IN_THREADS,
     IN_SHARED,
     IN_STRAY,
+    IN_UNSAID,
+    IN_UNSAID_RELOCATE,
     IN_FORK,
     IN_RELOCATE,
     IN_REFUSED,
@@ -229,9 +245,15 @@ enum {
 #define BREAKS(X) \
     X(ZERO_FILL_UNCLAIMED, "zero-fill-unclaimed", IN_PACK, "F fills KERNEL without FILLING") \
     X(MOVING_UNCLAIMED, "moving-unclaimed", IN_RELOCATE, "F moves back without BACK") \
-    X(BACK_ENDS_KERNEL, "back-ends-kernel", IN_PACK, "BACK from MOVING ends in KERNEL on EEXIST") \
-    X(SETTLE_NOT_CAS, "settle-not-cas", IN_PACK, "W stores LIMBO after its MOVE") \
-    X(HOLES_ENTER_MOVING, "holes-enter-moving", IN_PACK, "W claims pages it did not see") \
+    X(MOVING_TAKEN, "moving-taken", IN_UNSAID, "F brings back what W is taking out") \
+    X(MOVING_FILLED, "moving-filled", IN_RELOCATE, "F fills a hole that is W's with zeros") \
+    X(LEFT_BLINDLY, "left-blindly", IN_PACK, "F does not look again after leaving a thread to W") \
+    X(NOT_WOKEN, "not-woken", IN_PACK, "W does not wake whom F has left to it") \
+    X(UNSAID_PURGED, "unsaid-purged", IN_UNSAID, "W takes EEXIST for garbage in the mirror") \
+    X(UNSAID_TO_PURGED, "unsaid-target-purged", IN_UNSAID_RELOCATE, \
+      "W takes EEXIST for garbage at the target") \
+    X(FROM_UNCLAIMED, "relocate-from-unclaimed", IN_UNSAID_RELOCATE, \
+      "what is moved on is not claimed") \
     X(LIVENESS_BEFORE_MOVE, "liveness-before-move", IN_PACK, "liveness is asked before the MOVE") \
     X(COMMIT_STORE_NOT_CAS, "commit-store-not-cas", IN_PACK, "W stores STORED") \
     X(PURGE_BEFORE_CAS, "purge-before-cas", IN_PACK, "W purges the mirror before the commit") \
@@ -262,8 +284,6 @@ enum {
       "F purges when the record is free") \
     X(R_NO_PURGE, "remap-no-purge", IN_REMAP_DISCARD, "F leaves the copy in the mirror") \
     X(R_TIDY_BACK, "remap-tidy-under-fault", IN_REMAP_DISCARD, "W purges what F is copying") \
-    X(R_EXIST_KERNEL, "remap-eexist-ends-kernel", IN_REMAP_DISCARD, \
-      "BACK ends in KERNEL on EEXIST") \
     X(R_RETURN_BLIND, "remap-return-purges-first", IN_REMAP_DISCARD, "W purges, then copies back") \
     X(R_COMMIT_STORE, "remap-commit-store-not-cas", IN_REMAP_THREADS, "W stores STORED") \
     X(R_WINDOW, "remap-window-changes-records", IN_REMAP_FORK, "F claims in the window too") \
@@ -626,12 +646,17 @@ static void f_claim(struct state *n, unsigned p)
             *r = plain(ZA_PAGE_FILLING);
         break;
     case ZA_PAGE_MOVING:
-    case ZA_PAGE_RETURNING:
+        n->f.at = F_LEAVE;
         if (is(BREAK_MOVING_UNCLAIMED))
             n->f.at = F_LOOSE_MOVE;
-        else
+        else if (is(BREAK_MOVING_FILLED))
+            n->f.at = F_ZERO;
+        else if (is(BREAK_MOVING_TAKEN)) {
+            n->f.at = F_MOVE;
             *r = plain(ZA_PAGE_BACK);
+        }
         break;
+    case ZA_PAGE_RETURNING: *r = plain(ZA_PAGE_BACK); break;
     case ZA_PAGE_LIMBO:
     case ZA_PAGE_PACKING: *r = plain(ZA_PAGE_BACK); break;
     case ZA_PAGE_STORED:
@@ -713,7 +738,7 @@ static void f_zero(const struct state *s)
         emit(&n, "F zero-fills");
         return;
     }
-    if (!is(BREAK_ZERO_FILL_UNCLAIMED))
+    if (!is(BREAK_ZERO_FILL_UNCLAIMED) && !is(BREAK_MOVING_FILLED))
         n.rec[p] = plain(ZA_PAGE_KERNEL);
     if (!is(BREAK_NO_WAKE))
         wake(&n, p);
@@ -764,16 +789,14 @@ static void f_move(const struct state *s)
         wake(&n, p);
         n.f.at = F_BACK_DONE;
         break;
-    case M_EXIST: /* MOVING: W's MOVE may be still to come. LIMBO: the window put it there. */
+    case M_EXIST: /* RETURNING: W was faster. LIMBO: the window put it there. */
         n.f.at = shaky ? F_PUT_BACK : F_PURGE;
-        if (shaky && is(BREAK_BACK_ENDS_KERNEL))
-            n.f.at = F_BACK_DONE;
         break;
     case M_NOENT:
         n.f.at = F_PUT_BACK;
         if (!shaky)
             wrong = "a page in limbo is not in the mirror";
-        else if (seen_waiting(s, p))
+        else if (seen_waiting(s, p) && !is(BREAK_MOVING_TAKEN))
             wrong = "F cannot serve a thread: it would have to wait for W";
         break;
     case M_BUSY: n.f.at = is(BREAK_NO_COPY_ON_EBUSY) ? F_BACK_DONE : F_COPY; break;
@@ -794,7 +817,7 @@ static void f_copy_remapped(const struct state *s)
     wake(&n, p);
     n.f.at = F_PURGE;
     if (!copied && shaky_claim(s))
-        n.f.at = is(BREAK_R_EXIST_KERNEL) ? F_BACK_DONE : F_PUT_BACK;
+        n.f.at = F_PUT_BACK;
     else if (is(BREAK_R_LATE_PURGE) || is(BREAK_R_NO_PURGE))
         n.f.at = F_BACK_DONE;
     emit(&n, "F copies from the mirror");
@@ -902,6 +925,22 @@ static void f_window(const struct state *s)
     emit(&n, "F copies (window)");
 }
 
+/* Somebody waits, and W knows; unless it was done before it could. */
+static void f_leave(const struct state *s)
+{
+    struct state n = *s;
+    if (s->f.at == F_LEAVE) {
+        n.awaited = 1;
+        n.f.at = F_LEFT;
+        emit(&n, "F says that somebody waits");
+        return;
+    }
+    if (s->rec[s->f.page].state != ZA_PAGE_MOVING && !is(BREAK_LEFT_BLINDLY))
+        wake(&n, s->f.page);
+    f_rest(&n);
+    emit(&n, "F leaves a thread to W");
+}
+
 /* What moving-unclaimed does: the call first, the record afterwards. */
 static void f_loose(const struct state *s)
 {
@@ -932,6 +971,7 @@ static void step_fault(const struct state *s)
         [F_FILL_DONE] = f_fill,   [F_DROP] = f_fill,
         [F_WINDOW] = f_window,    [F_LOOSE_MOVE] = f_loose,
         [F_LOOSE_DONE] = f_loose, [F_LATE_PURGE] = f_late_purge,
+        [F_LEAVE] = f_leave,      [F_LEFT] = f_leave,
     };
     steps[s->f.at](s);
 }
@@ -1023,8 +1063,7 @@ static void w_probe_claim(const struct state *s)
 {
     struct state n = *s;
     unsigned x = s->w.x;
-    bool present = !hole(s->heap[x]) || is(BREAK_HOLES_ENTER_MOVING);
-    if (present && s->rec[x].state == ZA_PAGE_KERNEL)
+    if (!hole(s->heap[x]) && s->rec[x].state == ZA_PAGE_KERNEL)
         n.rec[x] = plain(ZA_PAGE_MOVING);
     else
         n.w.mask &= (uint8_t) ~(1u << x);
@@ -1066,6 +1105,29 @@ static void w_probe_remap(const struct state *s)
     emit(&n, "W's mremap fails");
 }
 
+/* What is in the mirror goes back if it is the page, and is purged if the page is at home. */
+static void w_unstray(const struct state *s)
+{
+    struct state n = *s;
+    unsigned x = s->w.x;
+    if (s->w.at == W_UNSTRAY_PURGE || is(BREAK_UNSAID_PURGED)) {
+        n.mirror[x] = HOLE;
+        n.w.at = W_MOVE;
+        emit(&n, "W purges a stray page of the mirror");
+        return;
+    }
+    enum moved r = move(&n.heap[x], &n.mirror[x]);
+    if (r == MOVED)
+        wake(&n, x);
+    n.w.at = r == M_EXIST ? W_UNSTRAY_PURGE : W_MOVE;
+    if (r == M_BUSY) { /* copied, and what is left behind is garbage */
+        n.heap[x] = (uint8_t)bytes_of(n.mirror[x]);
+        wake(&n, x);
+        n.w.at = W_UNSTRAY_PURGE;
+    }
+    emit(&n, "W moves back what was in its way");
+}
+
 static void w_probe_move(const struct state *s)
 {
     struct state n = *s;
@@ -1074,11 +1136,14 @@ static void w_probe_move(const struct state *s)
         w_probe_remap(s);
         return;
     }
-    if (s->w.at == W_UNSTRAY) {
-        n.mirror[x] = HOLE;
-        n.w.at = W_MOVE;
-        emit(&n, "W purges a stray page of the mirror");
+    if (s->w.at != W_MOVE) {
+        w_unstray(s);
         return;
+    }
+    if (sc->unsaid && move(&n.mirror[x], &n.heap[x]) == MOVED) {
+        n.w.at = W_UNSTRAY;
+        emit(&n, "W moves out, and is told EEXIST");
+        n = *s;
     }
     switch (move(&n.mirror[x], &n.heap[x])) {
     case MOVED:
@@ -1106,20 +1171,34 @@ static void w_probe_settle(const struct state *s)
     struct state n = *s;
     unsigned x = s->w.x;
     bool moved = s->w.moved & 1u << x;
-    if (s->rec[x].state == ZA_PAGE_BACK && !is(BREAK_SETTLE_NOT_CAS))
+    if (s->rec[x].state == ZA_PAGE_BACK)
         return; /* F is at it: wait */
-    if (s->rec[x].state == ZA_PAGE_MOVING || is(BREAK_SETTLE_NOT_CAS))
+    if (s->rec[x].state == ZA_PAGE_MOVING)
         n.rec[x] = plain(moved ? ZA_PAGE_LIMBO : ZA_PAGE_KERNEL);
+    w_next(&n, W_SETTLE, W_OVER);
+    emit(&n, "W settles a probed page");
+}
+
+static void w_wake_awaited(struct state *n)
+{
+    for (unsigned p = 0; n->awaited && !is(BREAK_NOT_WOKEN) && p < NPAGES; p++)
+        wake(n, p);
+    n->awaited = 0;
+}
+
+static void w_probe_over(const struct state *s)
+{
+    struct state n = *s;
     unsigned live = s->w.live;
-    w_next(&n, W_SETTLE, W_IDLE);
-    if (n.w.at == W_IDLE && is(BREAK_LIVENESS_BEFORE_MOVE)) {
+    w_wake_awaited(&n);
+    if (is(BREAK_LIVENESS_BEFORE_MOVE)) {
         w_begin(&n, W_CLAIM, 3);
         n.w.mask = 0;
         n.w.live = (uint8_t)live;
-    } else if (n.w.at == W_IDLE) {
+    } else {
         w_rest(&n);
     }
-    emit(&n, "W settles a probed page");
+    emit(&n, "W wakes whom F has left to it");
 }
 
 static void w_claim(const struct state *s)
@@ -1406,9 +1485,10 @@ static void w_target(const struct state *s)
     } else {
         if (s->rec[to].state == ZA_PAGE_BACK)
             return; /* a phantom of F: wait */
-        if (s->rec[to].state == ZA_PAGE_MOVING)
-            n.rec[to] = plain(ZA_PAGE_KERNEL);
-        w_reply(&n);
+        for (unsigned p = 0; p < NPAGES; p++)
+            if (s->rec[p].state == ZA_PAGE_MOVING)
+                n.rec[p] = plain(ZA_PAGE_KERNEL);
+        n.w.at = W_TO_OVER;
     }
     emit(&n, "W prepares or settles the target");
 }
@@ -1418,7 +1498,11 @@ static void w_source(const struct state *s)
     struct state n = *s;
     unsigned from = s->w.from;
     switch (s->rec[from].state) {
-    case ZA_PAGE_KERNEL: n.w.at = W_HEAP_MOVE; break;
+    case ZA_PAGE_KERNEL:
+        if (!is(BREAK_FROM_UNCLAIMED))
+            n.rec[from] = plain(ZA_PAGE_MOVING);
+        n.w.at = W_HEAP_MOVE;
+        break;
     case ZA_PAGE_STORED:
         n.w.blob = s->rec[from].blob;
         n.w.index = s->rec[from].index;
@@ -1441,8 +1525,16 @@ static void w_install(const struct state *s)
     if (s->rec[to].state != ZA_PAGE_MOVING && !is(BREAK_TO_UNCLAIMED))
         return; /* a phantom of F: wait */
     n.rec[to] = (struct record){ZA_PAGE_STORED, s->w.blob, s->w.index};
-    w_reply(&n);
+    n.w.at = W_TO_OVER;
     emit(&n, "W installs the blob at the target");
+}
+
+static void w_target_over(const struct state *s)
+{
+    struct state n = *s;
+    w_wake_awaited(&n);
+    w_reply(&n);
+    emit(&n, "W has relocated");
 }
 
 static void w_limbo(const struct state *s)
@@ -1496,9 +1588,21 @@ static void w_heap(const struct state *s)
     unsigned from = s->w.from, to = 1 - from;
     n.w.at = W_TO_DONE;
     if (s->w.at == W_HEAP_MOVE) {
+        if (sc->unsaid && move(&n.heap[to], &n.heap[from]) == MOVED) {
+            n.w.at = W_HEAP_UNSTRAY;
+            emit(&n, "W relocates a resident page, and is told EEXIST");
+            n = *s;
+            n.w.at = W_TO_DONE;
+        }
         enum moved r = move(&n.heap[to], &n.heap[from]);
+        if (r == M_EXIST)
+            n.w.at = W_HEAP_UNSTRAY;
         if (r == M_BUSY && !is(BREAK_REFUSED_IS_HOLE))
             n.w.at = W_HEAP_COPY;
+    } else if (s->w.at == W_HEAP_UNSTRAY) {
+        n.w.at = W_HEAP_MOVE;
+        if (is(BREAK_UNSAID_TO_PURGED) || move(&n.heap[from], &n.heap[to]) == M_EXIST)
+            n.heap[to] = HOLE;
     } else if (s->w.at == W_HEAP_COPY) {
         n.heap[to] = (uint8_t)bytes_of(s->heap[from]);
         n.w.at = W_HEAP_PURGE;
@@ -1544,7 +1648,9 @@ static void step_worker(const struct state *s)
         [W_SEE] = w_probe_claim,
         [W_MOVE] = w_probe_move,
         [W_UNSTRAY] = w_probe_move,
+        [W_UNSTRAY_PURGE] = w_probe_move,
         [W_SETTLE] = w_probe_settle,
+        [W_OVER] = w_probe_over,
         [W_CLAIM] = w_claim,
         [W_READ] = w_read,
         [W_READ_MORE] = w_read,
@@ -1576,7 +1682,9 @@ static void step_worker(const struct state *s)
         [W_HEAP_MOVE] = w_heap,
         [W_HEAP_COPY] = w_heap,
         [W_HEAP_PURGE] = w_heap,
+        [W_HEAP_UNSTRAY] = w_heap,
         [W_TO_DONE] = w_target,
+        [W_TO_OVER] = w_target_over,
         [W_RECONCILE] = w_reconcile,
         [W_RECONCILE_PURGE] = w_reconcile,
     };
