@@ -18,36 +18,35 @@
 #include "base/raw.h"
 
 #define VARIABLE "ZALLOC_WITHOUT="
-#define KNOWN ((uint64_t)1 << 63)
 
 #define ZA_REMEDY_X(ID, name, danger, what) name,
 static const char *const names[] = {ZA_REMEDY_TABLE(ZA_REMEDY_X)};
 #undef ZA_REMEDY_X
-_Static_assert(ZA_REMEDY_MAX < 63, "a bit for each remedy");
 
-static uint64_t off; /* atomic; bit per remedy, and KNOWN once it has been read */
+static bool off[ZA_REMEDY_MAX]; /* atomic */
+static bool known;              /* atomic; the variable has been read */
 
-static uint64_t bit_of(const char *word, size_t len)
+static void take_away(const char *word, size_t len)
 {
     for (unsigned i = 0; i < ZA_REMEDY_MAX; i++)
-        if (strlen(names[i]) == len && memcmp(names[i], word, len) == 0)
-            return (uint64_t)1 << i;
+        if (strlen(names[i]) == len && memcmp(names[i], word, len) == 0) {
+            __atomic_store_n(&off[i], true, __ATOMIC_RELAXED);
+            return;
+        }
     za_fatal("ZALLOC_WITHOUT names a remedy that is not in base/remedy.h");
 }
 
-static uint64_t mask_of(const char *list, size_t len)
+static void take_away_all(const char *list, size_t len)
 {
-    uint64_t mask = 0;
     while (len) {
         const char *comma = memchr(list, ',', len);
         size_t word = comma ? (size_t)(comma - list) : len;
         if (word)
-            mask |= bit_of(list, word);
+            take_away(list, word);
         word += comma != NULL;
         list += word;
         len -= word;
     }
-    return mask;
 }
 
 /* The variables, one behind the other with a zero byte after each; as many as there is room for. */
@@ -66,25 +65,23 @@ static size_t read_environment(char *buf, size_t room)
     return have;
 }
 
-static uint64_t read_mask(void)
+static void read_variable(void)
 {
     static char buf[1 << 16];
     const size_t skip = sizeof(VARIABLE) - 1;
     size_t have = read_environment(buf, sizeof(buf) - 1);
     for (const char *s = buf; s < buf + have; s += strlen(s) + 1)
         if (strncmp(s, VARIABLE, skip) == 0)
-            return mask_of(s + skip, strlen(s + skip));
-    return 0;
+            take_away_all(s + skip, strlen(s + skip));
 }
 
 bool za_remedy_off(enum za_remedy r)
 {
-    uint64_t mask = __atomic_load_n(&off, __ATOMIC_RELAXED);
-    if (!(mask & KNOWN)) {
-        mask = read_mask() | KNOWN;
-        __atomic_store_n(&off, mask, __ATOMIC_RELAXED);
+    if (!__atomic_load_n(&known, __ATOMIC_ACQUIRE)) {
+        read_variable();
+        __atomic_store_n(&known, true, __ATOMIC_RELEASE);
     }
-    return mask >> r & 1;
+    return __atomic_load_n(&off[r], __ATOMIC_RELAXED);
 }
 
 /* While /proc can still be opened. */

@@ -26,6 +26,8 @@
     X(P1_LIVENESS, "p1-liveness", "P1", "liveness is read after the page is out of reach") \
     X(P1_CLAIM, "p1-claim", "P1", "the fault thread owns a record before it maps anything") \
     X(P1_COMMIT, "p1-commit", "P1", "a packing is committed by compare-and-swap") \
+    X(P1_UNSAID, "p1-unsaid", "P1", "a page that the kernel has moved unsaid is moved back") \
+    X(P1_MOVING, "p1-moving", "P1", "a page that is being taken out is the worker's alone") \
     X(P1_GRACE, "p1-grace", "P1", "freed blobs and ids wait until the reader has left") \
     X(P1_COMPARE, "p1-compare", "P1", "pages are compared byte by byte before they share a blob") \
     X(P5_BUDGET, "p5-budget", "P5", "background work ends with its share of processor time") \

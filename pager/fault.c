@@ -78,7 +78,7 @@ static void wake_everybody(void)
     swallowed = false;
     (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg.base, top - za_pg.base);
     (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg.mirror, top - za_pg.base);
-    (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg_bell(), za_pg_page_size());
+    (void)za_os->uffd_wake(za_pg.uffd, (void *)za_pg_bell(), 2 * za_pg_page_size());
 }
 
 static unsigned fresh_window(size_t page)
@@ -307,8 +307,8 @@ static void serve(const struct za_uffd_msg *m)
         za_heir_announced(m->fd, ZA_NO_PAGE);
     else if (m->event == ZA_EV_FAULT && m->addr - za_pg_bell() < za_pg_page_size())
         answer_bell(m->addr);
-    else if (m->event == ZA_EV_FAULT && m->addr - za_pg.mirror < za_pg.size)
-        serve_mirror(m->addr);
+    else if (m->event == ZA_EV_FAULT && m->addr - za_pg.base >= za_pg.size)
+        serve_mirror(m->addr); /* or the knocker, which mlockall touches too */
     else if (m->event == ZA_EV_FAULT)
         serve_or_wait(za_pg_page_of(m->addr), m->write);
 }
