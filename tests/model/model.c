@@ -656,7 +656,7 @@ static void f_claim(struct state *n, unsigned p)
             *r = plain(ZA_PAGE_BACK);
         }
         break;
-    case ZA_PAGE_RETURNING: *r = plain(ZA_PAGE_BACK); break;
+    case ZA_PAGE_RETURNING:
     case ZA_PAGE_LIMBO:
     case ZA_PAGE_PACKING: *r = plain(ZA_PAGE_BACK); break;
     case ZA_PAGE_STORED:
