@@ -212,14 +212,20 @@ static void heir_is(uint32_t what)
 static void heir_main(void *arg)
 {
     (void)arg;
-    int line = heir_end >= 0 ? za_os->keep_only(heir_end) : -1;
-    bool own_table = line >= 0 || za_os->private_files() == 0;
-    if (!za_filing_borrow(line))
+    int kept = heir_end >= 0 ? za_os->keep_only(heir_end) : -1;
+    int line = kept >= 0 ? kept : heir_end;
+    if (!za_filing_borrow(line) || (kept < 0 && line >= 0 && za_filing_needed()))
         za_fatal("fork: the child was not given the file that pages of its memory are in; stopping "
                  "before wrong data is seen");
     int fd = inherit(line);
-    if (line >= 0)
+    bool own_table = kept >= 0;
+    if (kept >= 0) {
         (void)za_os->close(line);
+    } else if (fd !=
+               -ENOMSG) { /* a table that could not be emptied is left, and all that is in it */
+        own_table = za_os->private_files() == 0;
+        fd = -1;
+    }
     if (fd == -ENOMSG) { /* given up, and filled */
         heir_is(2);
         return;

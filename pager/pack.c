@@ -109,7 +109,9 @@ static void give_back(const struct batch *b, enum za_stat_id why)
  */
 void za_scrub_begin(void)
 {
-    liveness_known = za_without(P1_BARRIER) || za_os->sync_threads() == 0;
+    liveness_known = true;
+    if (!za_without(P1_BARRIER))
+        liveness_known = za_os->sync_threads() == 0;
 }
 
 /* Zeroes the granules of `copy` that hold no live byte; returns the number of live granules. */
