@@ -184,25 +184,19 @@ static int do_read(int fd, struct za_uffd_msg *msg)
     return r;
 }
 
-/* Fills the small pages of a page that are missing, from `src` or with zeros. */
-static int64_t complete(int fd, char *to, const char *src, uint32_t have)
+/* `to` may be another process's, whose pages only the descriptor knows. */
+static int64_t fill_page(int fd, char *to, const char *src)
 {
+    bool any = false;
+
     for (unsigned i = 0; i < page / small; i++) {
-        if (have >> i & 1)
-            continue;
         int64_t r = src ? za_os_linux->uffd_copy(fd, to + i * small, src + i * small, small, false)
                         : za_os_linux->uffd_zero(fd, to + i * small, small, false);
         if (r < 0 && r != -EEXIST)
             return r;
+        any |= r >= 0;
     }
-    return (int64_t)page;
-}
-
-static int64_t fill_page(int fd, char *to, const char *src)
-{
-    uint32_t have = there(to);
-
-    return have == all() ? -EEXIST : complete(fd, to, src, have);
+    return any ? (int64_t)page : -EEXIST;
 }
 
 /* What has been moved of a page goes back when the rest is refused. */
@@ -232,8 +226,8 @@ static int64_t move_page(int fd, char *to, char *from)
         return -EEXIST;
     if (!have)
         return -ENOENT;
-    int64_t r = complete(fd, from, zeros, have);
-    return r < 0 ? r : move_whole(fd, to, from);
+    int64_t r = have == all() ? 0 : fill_page(fd, from, zeros);
+    return r < 0 && r != -EEXIST ? r : move_whole(fd, to, from);
 }
 
 /* Page after page up to the first refusal, as the kernel does. */
