@@ -227,7 +227,7 @@ static uint64_t footprint(void)
 
 static uint64_t await_footprint(uint64_t most)
 {
-    for (unsigned i = 0; footprint() > most && i < 1000; i++)
+    for (unsigned i = 0; footprint() > most && i < 10000; i++)
         region_sleep_ms(10);
     return footprint();
 }
@@ -238,6 +238,7 @@ UNIT_TEST(a_target_is_reached_and_held)
     const uint64_t target = USED / 2;
 
     start();
+    __atomic_store_n(&za_conf.cpu_limit, 100, __ATOMIC_RELAXED); /* imitated pages are dear */
     set_target(target);
     CHECK_EQ(za_pager_evict_all(), 0); /* there is a worker */
     CHECK(region_holds(0, PAGES, 1));
