@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT *
+ * One file of over 600 lines for the reason that tests/model/model.c gives.
+ */
 /*
  * bare -- explores every interleaving of forks with and without handlers, worker and fault thread,
  * over one page.

@@ -2,6 +2,8 @@
 /*
  * pager_cycle -- out and back: what goes out is gone, what comes back is what went, for programs
  * and system calls alike; discard, relocate, thaw; and what may not go out stays.
+ *
+ * Over 600 lines because it follows one page through all states, and a state is little by itself.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -2,6 +2,8 @@
 /*
  * pager_fork -- a child finds every byte where its parent had it, in every state a page may be in,
  * whoever goes on writing, evicting or dying (D1, D3).
+ *
+ * Over 600 lines because all of them share one start: pages of every kind, and how to verify them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
