@@ -67,6 +67,7 @@
 #include <stdlib.h>
 
 #include "alloc/alloc.h"
+#include "alloc/fast.h"
 #include "base/stat.h"
 #include "os/os.h"
 #include "preload/export.h"
@@ -109,9 +110,15 @@ ZA_INLINE void *checked(void *p)
     return ZA_LIKELY(p != NULL) ? p : fail(ENOMEM);
 }
 
-ZA_EXPORT void *malloc(size_t size)
+static ZA_NOINLINE void *malloc_rest(size_t size)
 {
     return checked(za_malloc(size));
+}
+
+ZA_EXPORT void *malloc(size_t size)
+{
+    void *p = za_fast_malloc(size);
+    return ZA_LIKELY(p != NULL) ? p : malloc_rest(size);
 }
 
 ZA_EXPORT void free(void *p)

@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "alloc/fast.h"
 #include "alloc/large.h"
 #include "alloc/life.h"
 #include "alloc/misuse.h"
@@ -34,13 +35,8 @@ static void *ZA_NOINLINE malloc_slow(size_t size)
 
 ZA_INLINE void *malloc_small(size_t size, unsigned cls)
 {
-    struct za_bin *b = &za_tcache->bin[cls];
-    void **top = b->top;
-    void *p = *top;
-    if (ZA_UNLIKELY(!p))
-        return malloc_slow(size);
-    b->top = top - 1;
-    return p;
+    void *p = za_fast_take(cls);
+    return ZA_LIKELY(p != NULL) ? p : malloc_slow(size);
 }
 
 void *za_malloc(size_t size)

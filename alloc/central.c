@@ -9,6 +9,8 @@
  */
 #include "alloc/central.h"
 
+#include <string.h>
+
 #include "alloc/heap.h"
 #include "alloc/large.h"
 #include "alloc/misuse.h"
@@ -59,13 +61,17 @@ static void list_remove(struct za_central *c, uint32_t unit)
         za_spans[s->next].prev = s->prev;
 }
 
-static void relist(struct za_central *c, uint32_t unit, unsigned cls)
+static void ZA_NOINLINE rebucket(struct za_central *c, uint32_t unit, unsigned bucket)
 {
-    unsigned bucket = za_span_bucket(cls, za_spans[unit].nfree);
-    if (bucket == za_spans[unit].bucket)
-        return;
     list_remove(c, unit);
     list_add(c, unit, bucket);
+}
+
+ZA_INLINE void relist(struct za_central *c, uint32_t unit, unsigned cls)
+{
+    unsigned bucket = za_span_bucket(cls, za_spans[unit].nfree);
+    if (ZA_UNLIKELY(bucket != za_spans[unit].bucket))
+        rebucket(c, unit, bucket);
 }
 
 static uint32_t fullest(const struct za_central *c)
@@ -140,8 +146,7 @@ static unsigned take_transfer(struct za_central *c, void **out, unsigned want)
     unsigned n = (unsigned)za_min(want, c->ntransfer);
     set_transfer(c, c->ntransfer - n);
     c->low = (uint32_t)za_min(c->low, c->ntransfer);
-    for (unsigned i = 0; i < n; i++)
-        out[i] = c->transfer[c->ntransfer + i];
+    memcpy(out, c->transfer + c->ntransfer, n * sizeof(void *));
     return n;
 }
 
@@ -198,8 +203,8 @@ static uint32_t span_of(unsigned cls, const void *p)
     return za_span_head(unit, byte);
 }
 
-/* After a slot went in: an empty span dies, unless it is the only one with free slots. */
-static void settle(struct za_central *c, unsigned cls, uint32_t unit, uint32_t *dead)
+/* After slots went in: an empty span dies, unless it is the only one with free slots. */
+ZA_INLINE void settle(struct za_central *c, unsigned cls, uint32_t unit, uint32_t *dead)
 {
     unsigned nfree = za_spans[unit].nfree;
     bool empty = nfree == za_class_info[cls].nslots;
@@ -212,13 +217,15 @@ static void settle(struct za_central *c, unsigned cls, uint32_t unit, uint32_t *
     relist(c, unit, cls);
 }
 
+/* Neighbours of one span are settled together. */
 static void put_spans(struct za_central *c, unsigned cls, void **slots, unsigned n, uint32_t *dead)
 {
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n;) {
         uint32_t unit = span_of(cls, slots[i]);
-        za_span_put(unit, cls, slots[i]);
-        c->nfree++;
+        unsigned k = za_span_put(unit, cls, slots + i, n - i);
+        c->nfree += k;
         settle(c, cls, unit, dead);
+        i += k;
     }
 }
 
@@ -232,8 +239,7 @@ static bool put_transfer(struct za_central *c, unsigned cls, void **slots, unsig
     }
     if (c->ntransfer + n > transfer_room(cls))
         return false;
-    for (unsigned i = 0; i < n; i++)
-        c->transfer[c->ntransfer + i] = slots[i];
+    memcpy(c->transfer + c->ntransfer, slots, n * sizeof(void *));
     set_transfer(c, c->ntransfer + n);
     return true;
 }

@@ -7,16 +7,7 @@
  */
 #include "alloc/span.h"
 
-#include "alloc/misuse.h"
 #include "base/meta.h"
-
-unsigned za_span_bucket(unsigned cls, unsigned nfree)
-{
-    if (!nfree)
-        return ZA_SPAN_FULL;
-    unsigned b = nfree * ZA_SPAN_BUCKETS / za_class_info[cls].nslots;
-    return b < ZA_SPAN_BUCKETS ? b : ZA_SPAN_BUCKETS - 1;
-}
 
 /* --- bitmaps ------------------------------------------------------------- */
 
@@ -114,23 +105,6 @@ unsigned za_span_take(uint32_t unit, unsigned cls, void **end, unsigned want)
     s->hint = (uint16_t)i;
     s->nfree = (uint16_t)(s->nfree - n);
     return n;
-}
-
-void za_span_put(uint32_t unit, unsigned cls, void *p)
-{
-    struct za_span *s = &za_spans[unit];
-    const struct za_class_cell *c = &za_class_cell[cls];
-    uint32_t off = (uint32_t)((uintptr_t)p - za_unit_addr(unit));
-    uint32_t slot = za_class_slot(c, off);
-    if (ZA_UNLIKELY(slot * c->size != off || slot >= za_class_info[cls].nslots))
-        za_misuse_interior(p);
-    uint64_t bit = (uint64_t)1 << slot % 64, *word = &s->bits[slot / 64];
-    if (ZA_UNLIKELY(!(*word & bit)))
-        za_misuse_double(p);
-    __atomic_store_n(word, *word & ~bit, __ATOMIC_RELEASE);
-    s->nfree++;
-    if (slot / 64 < s->hint)
-        s->hint = (uint16_t)(slot / 64);
 }
 
 bool za_span_is_out(uint32_t unit, unsigned cls, const void *p)

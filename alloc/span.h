@@ -59,6 +59,7 @@
 #define ZA_ALLOC_SPAN_H
 
 #include "alloc/class.h"
+#include "alloc/misuse.h"
 #include "alloc/space.h"
 
 #define ZA_NO_UNIT UINT32_MAX
@@ -112,15 +113,50 @@ ZA_INLINE uint32_t za_span_head(size_t unit, unsigned byte)
 }
 
 /* Which list a span with so many free slots belongs in: 0 is nearly full. */
-unsigned za_span_bucket(unsigned cls, unsigned nfree);
+ZA_INLINE unsigned za_span_bucket(unsigned cls, unsigned nfree)
+{
+    unsigned n = za_class_info[cls].nslots; /* quarters, without a division */
+    if (!nfree)
+        return ZA_SPAN_FULL;
+    return (nfree * 4 >= n) + (nfree * 2 >= n) + (nfree * 4 >= n * 3);
+}
+
 /* Makes a run of the class's units a span, all slots in; false: no memory for the bitmap. */
 bool za_span_born(uint32_t unit, unsigned cls);
 /* The end of that: no slot may be out.  The run still belongs to the caller. */
 void za_span_dies(uint32_t unit, unsigned cls);
 /* Takes up to `want` slots out, lowest address first, writing them downwards from `end`. */
 unsigned za_span_take(uint32_t unit, unsigned cls, void **end, unsigned want);
-/* Puts a slot back in; a misuse is fatal. */
-void za_span_put(uint32_t unit, unsigned cls, void *p);
+/* Clears the bit of the slot at p and returns the number of its word; a misuse is fatal. */
+ZA_INLINE unsigned za_span_clear(struct za_span *s, unsigned cls, uintptr_t base, void *p)
+{
+    const struct za_class_cell *c = &za_class_cell[cls];
+    uint32_t off = (uint32_t)((uintptr_t)p - base), slot = za_class_slot(c, off);
+    if (ZA_UNLIKELY(slot * c->size != off || slot >= za_class_info[cls].nslots))
+        za_misuse_interior(p);
+    uint64_t bit = (uint64_t)1 << slot % 64, *word = &s->bits[slot / 64];
+    if (ZA_UNLIKELY(!(*word & bit)))
+        za_misuse_double(p);
+    __atomic_store_n(word, *word & ~bit, __ATOMIC_RELEASE);
+    return slot / 64;
+}
+
+/* Puts the first slot back in, and those behind it up to one of another span; says how many. */
+ZA_INLINE unsigned za_span_put(uint32_t unit, unsigned cls, void **slots, unsigned n)
+{
+    struct za_span *s = &za_spans[unit];
+    uintptr_t base = za_unit_addr(unit);
+    size_t len = (size_t)za_class_info[cls].units << ZA_UNIT_SHIFT;
+    unsigned i = 0, hint = s->hint;
+    do {
+        unsigned word = za_span_clear(s, cls, base, slots[i]);
+        hint = word < hint ? word : hint;
+    } while (++i < n && (uintptr_t)slots[i] - base < len);
+    s->hint = (uint16_t)hint;
+    s->nfree = (uint16_t)(s->nfree + i);
+    return i;
+}
+
 /* Is p the start of a slot that is out? */
 bool za_span_is_out(uint32_t unit, unsigned cls, const void *p);
 /* Paranoid: I2 of one span. */

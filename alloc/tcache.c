@@ -10,6 +10,8 @@
  */
 #include "alloc/tcache.h"
 
+#include <string.h>
+
 #include "alloc/alloc.h"
 #include "alloc/central.h"
 #include "alloc/large.h"
@@ -156,8 +158,7 @@ static void bin_flush(struct za_tcache *tc, unsigned cls, unsigned n)
     if (!n)
         return;
     za_central_put(cls, base + 1, n);
-    for (unsigned i = 1; i <= left; i++)
-        base[i] = base[n + i];
+    memmove(base + 1, base + 1 + n, left * sizeof(void *));
     b->top = base + left;
     bump(&tc->flushes);
 }

@@ -27,6 +27,7 @@
 #include <errno.h>
 
 #include "base/conf.h"
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/tier.h"
 #include "pager/private.h"
@@ -177,7 +178,7 @@ void za_filing_fork_begin(void)
 
 void za_filing_lend(int sock)
 {
-    lent = !tier() || za_tier_lend(tier(), sock);
+    lent = !tier() || za_without(D1_LEND) || za_tier_lend(tier(), sock);
 }
 
 bool za_filing_lent(void)
@@ -188,5 +189,5 @@ bool za_filing_lent(void)
 /* What was not lent is not needed: everything was brought back, and waits to be dropped. */
 bool za_filing_borrow(int sock)
 {
-    return !tier() || za_tier_borrow(tier(), sock);
+    return !tier() || za_without(D1_LEND) || za_tier_borrow(tier(), sock);
 }

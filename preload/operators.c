@@ -23,6 +23,7 @@
 #include <dlfcn.h>
 
 #include "alloc/alloc.h"
+#include "alloc/fast.h"
 #include "preload/export.h"
 
 #pragma weak dlopen
@@ -141,6 +142,17 @@ ZA_INLINE void *new_plain(size_t n, size_t align)
     return ZA_LIKELY(p != NULL) ? p : insist_or_throw(n, align);
 }
 
+static ZA_NOINLINE void *new_rest(size_t n)
+{
+    return new_plain(n, 0);
+}
+
+ZA_INLINE void *new_small(size_t n)
+{
+    void *p = za_fast_malloc(n);
+    return ZA_LIKELY(p != NULL) ? p : new_rest(n);
+}
+
 ZA_INLINE void delete_plain(void *p)
 {
     za_free(p);
@@ -150,7 +162,7 @@ ZA_INLINE void delete_plain(void *p)
 
 static void *own_new(size_t n)
 {
-    return new_plain(n, 0);
+    return new_small(n);
 }
 
 static void *own_new_aligned(size_t n, size_t align)
@@ -189,7 +201,7 @@ static void (*volatile seen_delete_aligned)(void *, size_t) = _ZdlPvSt11align_va
 
 OPERATOR void *_Znam(size_t n)
 {
-    return ZA_LIKELY(seen_new == own_new) ? new_plain(n, 0) : seen_new(n);
+    return ZA_LIKELY(seen_new == own_new) ? new_small(n) : seen_new(n);
 }
 
 OPERATOR void *_ZnamSt11align_val_t(size_t n, size_t align)

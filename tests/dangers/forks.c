@@ -146,6 +146,19 @@ static void no_way(void)
     point("a child lives", status == 0);
 }
 
+/* ---- what is in a file -----------------------------------------------------------------------------
+ */
+
+static void filed(void)
+{
+    last_block = block(BIG, 2);
+    evict();
+    if (ctl("pager.file", NULL, NULL, NULL, 0) != 0 || stat_of("stats.file.written") == 0)
+        not_here("no file");
+    point("a child reads what is in the file", status_of(reads_last) == 0);
+    point("and so does its parent", right(last_block, 0, BIG, 2));
+}
+
 /*
  * Everything has to come back before such a fork, and the worker, which does it, was born before
  * the key: it may not touch keyed pages.
@@ -564,6 +577,7 @@ static const struct danger dangers[] = {
     {"small-child", small_child},
     {"no-way", no_way},
     {"no-files", no_files},
+    {"filed", filed},
     {"keyed", keyed},
     {"bare", bare},
     {"amid-faults", amid_faults},

@@ -50,7 +50,7 @@ UNIT_TEST(random_takes_and_puts)
         } else if (n) {
             unsigned k = (unsigned)(kit_next(&r) % n);
             CHECK(za_span_is_out(unit, cls, out[k]));
-            za_span_put(unit, cls, out[k]);
+            CHECK_EQ(za_span_put(unit, cls, &out[k], 1), 1);
             CHECK(!za_span_is_out(unit, cls, out[k]));
             out[k] = out[--n];
         }
@@ -81,8 +81,8 @@ UNIT_TEST(a_slot_that_is_in_comes_home_again)
     kit_must_die(KIT_DOUBLE);
     uint32_t unit = span_new(5);
     CHECK_EQ(za_span_take(unit, 5, &p + 1, 1), 1);
-    za_span_put(unit, 5, p);
-    za_span_put(unit, 5, p);
+    CHECK_EQ(za_span_put(unit, 5, &p, 1), 1);
+    (void)za_span_put(unit, 5, &p, 1);
     KIT_SURVIVED();
 }
 
@@ -92,6 +92,37 @@ UNIT_TEST(the_tail_of_a_span_is_no_slot)
     kit_must_die(KIT_INTERIOR);
     unsigned cls = za_class_of(48);
     uint32_t unit = span_new(cls);
-    za_span_put(unit, cls, (void *)(za_unit_addr(unit) + (size_t)za_class_info[cls].nslots * 48));
+    void *p = (void *)(za_unit_addr(unit) + (size_t)za_class_info[cls].nslots * 48);
+    (void)za_span_put(unit, cls, &p, 1);
     KIT_SURVIVED();
+}
+
+UNIT_TEST(a_run_of_slots_ends_where_the_span_does)
+{
+    kit_start();
+    for (unsigned cls = 1; za_class_info[cls].nslots >= 6; cls += 6) {
+        void *out[9];
+        uint32_t unit = span_new(cls), other = span_new(cls);
+        CHECK_EQ(za_span_take(unit, cls, out + 3, 3), 3);
+        CHECK_EQ(za_span_take(other, cls, out + 6, 3), 3);
+        CHECK_EQ(za_span_take(unit, cls, out + 9, 3), 3);
+        CHECK_EQ(za_span_put(unit, cls, out, 9), 3);
+        CHECK_EQ(za_spans[unit].hint, 0);
+        CHECK_EQ(za_span_put(other, cls, out + 3, 6), 3);
+        CHECK_EQ(za_spans[other].nfree, za_class_info[cls].nslots);
+        for (unsigned i = 0; i < 6; i++)
+            CHECK(!za_span_is_out(i < 3 ? unit : other, cls, out[i]));
+    }
+}
+
+UNIT_TEST(the_buckets_are_quarters)
+{
+    kit_start();
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
+        unsigned all = za_class_info[cls].nslots;
+        CHECK_EQ(za_span_bucket(cls, 0), ZA_SPAN_FULL);
+        for (unsigned n = 1; n <= all; n++)
+            CHECK_EQ(za_span_bucket(cls, n),
+                     za_min(n * ZA_SPAN_BUCKETS / all, ZA_SPAN_BUCKETS - 1));
+    }
 }
