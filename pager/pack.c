@@ -344,6 +344,29 @@ static bool pack_cluster(size_t first)
     return good;
 }
 
+/*
+ * Of a unit that is in limbo and will be wanted back: its pages of zeros need not come back.  They
+ * become holes, and whoever reads one gets the kernel's zero page, which is nobody's memory.  The
+ * others are left as they were; torn copies are as harmless here as in a commit (page.h I6).
+ */
+void za_pack_zeros(size_t unit)
+{
+    size_t first = unit * za_pg.unit_pages;
+    uint64_t word, dropped = za_stat_get(ZA_STAT_PG_ZERO);
+    if (za_conf.dedup == ZA_DEDUP_OFF)
+        return;
+    for (size_t p = first; p < first + za_pg.unit_pages; p++) {
+        if (!za_page_swap(&za_pg.pages[p], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
+            continue;
+        if (za_page_is_same(za_pg_mirror(p), za_pg_page_size(), &word) && word == 0)
+            drop_zero(p);
+        else
+            (void)za_page_swap(&za_pg.pages[p], ZA_PAGE_PACKING, ZA_PAGE_LIMBO);
+    }
+    if (za_stat_get(ZA_STAT_PG_ZERO) != dropped)
+        za_pg.mover->tidy(first, za_pg.unit_pages);
+}
+
 /* Purges the mirror of pages that are not there any more, in runs (page.h I3). */
 void za_clear_dead(size_t first, size_t n)
 {
