@@ -120,7 +120,7 @@ UNIT_TEST(zeros_that_are_read_all_the_time_take_no_memory)
 {
     pthread_t t;
     start();
-    za_conf.cpu_limit = 100;
+    __atomic_store_n(&za_conf.cpu_limit, 100, __ATOMIC_RELAXED);
     region_cold_ms(SOON_MS); /* before the worker looks at what is written */
     memset(region_at(0), 0, FEW * REGION_PAGE);
     CHECK_EQ(pthread_create(&t, NULL, read_on, NULL), 0);
