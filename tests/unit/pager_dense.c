@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
-#include "compress/segment.h"
+#include "compress/store_private.h"
 #include "pager/dense.h"
 #include "pager/pager.h"
 #include "pager/state.h"
