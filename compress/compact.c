@@ -2,17 +2,17 @@
 /*
  * compact -- squeezes dead blobs out of the log by copying the living ones to its end.
  *
- * The sparsest segment is emptied from front to back, in as many calls as the budget wants; if it is
- * the open one, it is closed first.  A reader sees each blob at its old or its new place, and both hold the same bytes until the grace
- * period is over.
+ * The sparsest segment is emptied from front to back, in as many calls as the budget wants; if it
+ * is the open one, it is closed first.  A reader sees each blob at its old or its new place, and
+ * both hold the same bytes until the grace period is over.
  *
  * Price: in a store of 200 MiB that dies and is refilled at random, bytes moved for each byte put
  * are 3 at 12 % dead, 7 at 6 %, 10 at 4 % and 13 at 3 %; max_bytes is the caller's means to pay it
  * when idle.
  *
- * Worth it: more than 3 % of the bytes of blobs are dead, and a sixteenth of a segment at least.  What
- * lies behind the last blob of a segment holds no memory and does not count, so what compaction
- * cannot win it does not chase: every emptied segment loses its dead bytes for good, and a store
+ * Worth it: more than 3 % of the bytes of blobs are dead, and a sixteenth of a segment at least.
+ * What lies behind the last blob of a segment holds no memory and does not count, so what
+ * compaction cannot win it does not chase: every emptied segment loses its dead bytes for good, and a store
  * without releases comes to rest.
  *
  * Locks: none.  May sleep: in map, unmap.  May fault: own memory only.

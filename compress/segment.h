@@ -129,8 +129,8 @@ void za_segments_close(struct za_segments *ss);
 /* Once a turn: gives back the spare, and what is behind the open one's end, if idle for a turn. */
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops);
 /*
- * The segment with most dead bytes, which is CLOSED from now on.  0: none has any, or it had nothing
- * else, or it is the open one and there is no memory for another.
+ * The segment with most dead bytes, which is CLOSED from now on.  0: none has any, or it had
+ * nothing else, or it is the open one and there is no memory for another.
  */
 uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops *ops);
 /* Bytes of blobs in memory, and how many of them are dead, the open segment's included. */

@@ -17,8 +17,8 @@
  *     last one until the writer settles, or has given it new ones.
  * I2  Of such an id the bit is set (or its dropper has not finished).  A bit that is set says
  *     nothing else: the writer looks at the word.
- * I3  A group is on the dropped list exactly once while its bits are not 0 (and who made them so has
- *     finished); `next` is the list's then.
+ * I3  A group is on the dropped list exactly once while its bits are not 0 (and who made them so
+ *     has finished); `next` is the list's then.
  *
  * Locks: none.  May sleep: in map.  May fault: own memory only.  Allocates: via ops.
  */
@@ -141,8 +141,8 @@ void za_table_grace_end(struct za_table *t);
 /* Any thread, lock-free: `refs` references fewer. */
 void za_table_drop(struct za_table *t, uint32_t id, uint32_t refs);
 /*
- * WRITER.  Takes all that was noted: groups, until 0 is the next one; bit i of group g stands for id
- * (g - 1) * ZA_GROUP_IDS + i.
+ * WRITER.  Takes all that was noted: groups, until 0 is the next one; bit i of group g stands for
+ * id (g - 1) * ZA_GROUP_IDS + i.
  */
 uint32_t za_table_dropped(struct za_table *t);
 uint32_t za_table_dropped_next(struct za_table *t, uint32_t g, uint64_t *bits);
