@@ -12,8 +12,8 @@
  *
  * Worth it: more than 3 % of the bytes of blobs are dead, and a sixteenth of a segment at least.
  * What lies behind the last blob of a segment holds no memory and does not count, so what
- * compaction cannot win it does not chase: every emptied segment loses its dead bytes for good, and a store
- * without releases comes to rest.
+ * compaction cannot win it does not chase: every emptied segment loses its dead bytes for good, and
+ * a store without releases comes to rest.
  *
  * Locks: none.  May sleep: in map, unmap.  May fault: own memory only.
  * Allocates: one segment at a time, via ops.
