@@ -31,6 +31,7 @@ static void start(uint32_t *next, size_t reserve_bytes)
         return;
     za_heap_init();
     za_central_init();
+    za_large_init();
     /* Without the pager the heap is a plain one: nothing to do about a refusal. */
     (void)za_pager_init(za_heap_base, za_heap_size, &za_alloc_region_ops);
     *next = ZA_LIFE_READY;
