@@ -112,6 +112,11 @@ uint64_t za_alloc_decay_due(uint64_t now_ns)
     return za_max(due, now_ns + ZA_NS_PER_MS);
 }
 
+void za_thread_idle(void)
+{
+    za_tcache_empty();
+}
+
 size_t za_trim(void)
 {
     if (!za_alloc_ready())
