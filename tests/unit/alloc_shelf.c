@@ -269,7 +269,7 @@ UNIT_TEST(a_long_run_is_given_up_by_age)
     za_free(za_malloc(4 * ZA_MIB));
     CHECK(!za_shelf_empty());
     za_alloc_decay(now += decay);
-    za_alloc_decay(now += decay);
+    za_alloc_decay(now + decay);
     CHECK(za_shelf_empty());
     za_alloc_check();
 }
