@@ -11,9 +11,12 @@
  * harmful if it takes away what the program gave up after T: that is garbage in the parent and
  * alive in the child.
  *
+ * Harmful, too, is it to copy a page back to its heap address after T (remap.c): the child has it
+ * there no more than before, and F would not find it out.
+ *
  * So every step of W that takes contents away (a scrubbed copy that is committed, a page without a
  * live byte, a discard, a relocation) stands between za_calm_begin and za_calm_end, *after* W has
- * learnt what was given up.
+ * learnt what was given up; and so does the last step of a copy, the record's, *after* the copy.
  *
  * I1  When za_calm_begin returns, every child whose T lies before its look has been filled. A child
  *     whose T lies after it was made when the program had given up what the step takes away.

@@ -65,7 +65,7 @@ static void wake(size_t page)
  */
 void za_fault_look_again(int fd)
 {
-    if (looks++ < LOOKS)
+    if (looks++ < LOOKS || za_without(D1_SLEEP))
         za_os->relax();
     else
         (void)za_os->poll(&fd, 1, LOOK_NS);

@@ -6,9 +6,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/conf.h"
 #include "os/os.h"
 #include "pager/private.h"
 #include "tests/fake/region.h"
@@ -68,7 +70,7 @@ static void long_step(size_t arg)
     za_calm_begin();
     __atomic_store_n(&in_step, 1, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < PATIENCE_MS && read_of(&n_polls) < POLLS; i++)
-        region_sleep_ms(1);
+        (void)za_os_linux->wait(&in_step, 1, ZA_NS_PER_MS);
     za_calm_end();
 }
 
@@ -108,4 +110,81 @@ UNIT_TEST(the_fault_thread_sleeps_for_the_worker)
     CHECK_EQ(status, 0);
     CHECK(read_of(&n_polls) >= POLLS);
     CHECK(region_holds(0, REGION_UNIT, 1));
+}
+
+/* ---- a page that W brings back by copying -------------------------------------------------------
+ */
+
+enum { IDLE, COPYING, FORKED };
+#define F_PATIENCE_NS (ZA_NS_PER_S / 2)
+
+static uint32_t stage; /* atomic */
+
+static void become(uint32_t next)
+{
+    __atomic_store_n(&stage, next, __ATOMIC_SEQ_CST);
+}
+
+/* W begins to copy its first page back, and F hears of a child just before. */
+static int64_t copy_late(int fd, void *dst, const void *src, size_t len, bool wake)
+{
+    uint64_t limit = za_os_linux->now() + PATIENCE_MS * ZA_NS_PER_MS;
+    bool back = (uintptr_t)src - za_pg.mirror < za_pg.size;
+    if (len > 0 && back && fd == za_pg.uffd && read_of(&stage) == IDLE) {
+        become(COPYING);
+        while (read_of(&stage) == COPYING && za_os_linux->now() < limit)
+            za_os_linux->relax();
+    }
+    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+}
+
+/* F begins to give the child what it needs, and takes a while, in which W might go on. */
+static int64_t zero_late(int fd, void *dst, size_t len, bool wake)
+{
+    uint64_t limit = za_os_linux->now() + F_PATIENCE_NS;
+    if (fd != za_pg.uffd)
+        become(FORKED);
+    while (fd != za_pg.uffd && za_page_get(&za_pg.pages[0]) != ZA_PAGE_KERNEL &&
+           za_os_linux->now() < limit)
+        za_os_linux->relax();
+    return za_os_linux->uffd_zero(fd, dst, len, wake);
+}
+
+static void *make_raw_child(void *arg)
+{
+    int *status = arg;
+    while (read_of(&stage) != COPYING)
+        region_sleep_ms(1);
+    pid_t pid = region_fork_bare();
+    if (pid == 0)
+        _exit(!region_holds_random(0, 1));
+    if (pid < 0 || waitpid(pid, status, 0) != pid)
+        *status = -1;
+    return NULL;
+}
+
+UNIT_TEST(what_goes_back_is_not_lost_to_a_child)
+{
+    pthread_t t;
+    int status = -1;
+    if (region_forks_confuse())
+        UNIT_SKIP("ThreadSanitizer cannot follow a fork of several threads");
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    table = *za_os_linux;
+    table.uffd_copy = copy_late;
+    table.uffd_zero = zero_late;
+    za_os = &table;
+    za_conf.backend = ZA_BACKEND_REMAP; /* UFFDIO_MOVE leaves in the mirror what a child shares */
+    region_start(ZA_CHUNK_SIZE);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    if (!za_pg.caps.event_fork || strcmp(za_pager_backend(), "remap") != 0)
+        UNIT_SKIP("children are not announced here, or there is no remap");
+    region_fill_random(0, REGION_UNIT);
+    CHECK_EQ(pthread_create(&t, NULL, make_raw_child, &status), 0);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(read_of(&stage), FORKED);
+    CHECK_EQ(status, 0);
+    CHECK(region_holds_random(0, REGION_UNIT));
 }
