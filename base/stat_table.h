@@ -120,7 +120,9 @@
     X(ST_LIVE, "store.live_bytes", GAUGE, "bytes", "bytes of living blobs with their headers") \
     X(ST_DICTS, "store.dictionary_bytes", GAUGE, "bytes", \
       "dictionaries, their training, and room for zstd") \
-    X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "bytes of store segments mapped") \
+    X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "store segments mapped: address space") \
+    X(ST_HELD, "store.held_bytes", GAUGE, "bytes", "memory that store segments hold") \
+    X(ST_TABLE, "store.table_bytes", GAUGE, "bytes", "memory of the table of blobs") \
     X(ST_COMPACTED, "store.compacted_bytes", COUNTER, "bytes", "blob bytes moved by compaction") \
     X(ST_NOMEM, "store.nomem", COUNTER, "", "segments the system refused") \
     /* dedup: scanned = zero + same + duplicate + unique + skipped */ \

@@ -10,7 +10,7 @@
  * Bytes a reader may be looking at are never reused before that reader has ended its read section:
  * segments emptied by compaction or release wait for a grace period (read sequence even or
  * changed).
- * Blob header in the store (16 bytes): checksum, compressed size, original size, codec, id.
+ * Blob header in the store (12 bytes): checksum, compressed size, original size, codec, id.
  *
  * Memory: segments of 1 MiB from `map`, given back (unmap, or purge and reuse) when empty; blobs
  * packed at 16-byte grain; free space inside segments is squeezed out by za_store_compact.
@@ -28,6 +28,7 @@
 
 #define ZA_BLOB_NONE 0u
 #define ZA_BLOB_MAX_RAW (64u * 1024u)
+#define ZA_BLOB_RAW_UNIT 256u /* original sizes are multiples of it: they are whole pages */
 
 struct za_store_ops {
     void *(*map)(size_t len); /* zeroed memory or NULL */
@@ -131,7 +132,8 @@ int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct
 void za_store_child(struct za_store *s);
 
 struct za_store_stats {
-    uint64_t blobs, raw_bytes, live_bytes, mapped_bytes, table_bytes, compacted_bytes;
+    uint64_t blobs, raw_bytes, live_bytes, table_bytes, compacted_bytes;
+    uint64_t mapped_bytes, held_bytes; /* segments: address space, and memory in it */
     uint64_t file_blobs, file_live_bytes, file_bytes; /* living in files, and taken there */
 };
 void za_store_stats(const struct za_store *s, struct za_store_stats *out);

@@ -9,7 +9,10 @@
  * stays in memory, and is tried again after a while, each time a longer one.
  *
  * F reads: it waits for the disk, and with it whoever else faults. It reads 64 KiB around what it
- * was asked for, since neighbours were packed, and filed, together.
+ * was asked for, since neighbours were packed, and filed, together. So nothing that a read from the
+ * disk waits for may be a thread of the program: a file system or device that the program serves is
+ * no place for the file (doc/reliability/limits.md); nobody can see that from here, and none is
+ * refused.
  *
  * Forks. A child is lent the files (compress/tier.h): W sends descriptors through the socket of the
  * fork before it stands still, and the child's fault thread takes them out before anything else.
