@@ -47,6 +47,9 @@
       "records are compared with what is present after a fork") \
     X(D1_BARE, "d1-bare", "D1", "a child without handlers finds out, and begins anew") \
     X(D1_EVENTS, "d1-events", "D1", "a fork is heard of in the middle of a restore") \
+    X(D1_BACK, "d1-back", "D1", \
+      "what is copied back stays where a child is given it until there is none") \
+    X(D1_SLEEP, "d1-sleep", "D1", "the fault thread sleeps while it waits for the worker") \
     X(D1_PATIENCE, "d1-patience", "D1", "a child that is held up is filled after a second") \
     X(D2_STDIO_LOCK, "d2-stdio-lock", "D2", "libc's list of FILEs is locked before our locks") \
     X(D3_UNSHARE, "d3-unshare", "D3", "pages left shared by a dead child are made exclusive") \

@@ -31,6 +31,8 @@
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
     X(THREADS, "cache.threads", GAUGE, "", "thread caches alive") \
+    X(LOCK_WAITS, "lock.waits", COUNTER, "", "locks of the allocator that were found taken") \
+    X(LOCK_SLEEPS, "lock.sleeps", COUNTER, "", "of these, slept for") \
     X(FOREIGN_FREES, "foreign.frees", COUNTER, "", "pointers not ours handed on or ignored") \
     X(NOMEM, "alloc.nomem", COUNTER, "", "requests refused with ENOMEM") \
     /* pager */ \

@@ -72,7 +72,7 @@ static void attend(void)
 {
     struct za_uffd_msg m;
     if (za_os->uffd_read(filling, &m) != 1)
-        za_os->relax();
+        za_fault_look_again(filling);
     else if (m.event == ZA_EV_FORK)
         adopt(m.fd);
 }

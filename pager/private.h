@@ -64,6 +64,7 @@ void za_fault_main(void *arg);
 void za_fault_loop(bool child);
 void za_fault_ring(void);
 void za_fault_quiesce(void);
+void za_fault_look_again(int fd); /* F, in a service: nothing was to be read from it */
 
 /* fill.c: F's way from the blob to the heap, and to a bare child */
 size_t za_fill_stored(size_t page, void (*again)(void));

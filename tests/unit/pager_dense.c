@@ -154,6 +154,22 @@ static void write_all_and_pack(uint32_t stamp)
     CHECK_EQ(za_pager_dense_all(), 0);
 }
 
+/* Days must pass until what came back is cold again, whatever it was due for while it was out. */
+UNIT_TEST(what_came_back_before_it_was_packed_densely_stays)
+{
+    start();
+    za_conf.dense_ms = 400;
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK(all_hold());
+    CHECK_EQ(region_present(0, PAGES), PAGES);
+    uint64_t due = za_os->now() + 500 * ZA_NS_PER_MS;
+    while (za_os->now() < due)
+        usleep(10000);
+    for (uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS); za_stat_get(ZA_STAT_PG_TURNS) < turns + 3;)
+        usleep(1000);
+    CHECK_EQ(region_present(0, PAGES), PAGES);
+}
+
 UNIT_TEST(a_heap_that_stays_keeps_its_dictionary)
 {
     start();

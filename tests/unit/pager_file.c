@@ -248,6 +248,27 @@ UNIT_TEST(bare_forks)
     }
 }
 
+/*
+ * What F has read last is of a file of the parent's; the child's own begins with the same number of
+ * a write.
+ */
+UNIT_TEST(a_bare_child_reads_what_it_filed_itself)
+{
+    start_forking();
+    CHECK(region_holds(0, REGION_UNIT, 1));
+    pid_t pid = region_fork_bare();
+    if (pid == 0) {
+        (void)za_pager_file_all(); /* finds out, and begins anew */
+        region_fill(0, PAGES, 3);
+        CHECK_EQ(za_pager_file_all(), 0);
+        CHECK_EQ(region_present(0, PAGES), 0);
+        CHECK(region_holds(0, PAGES, 3));
+        _exit(0);
+    }
+    reap(pid);
+    CHECK(region_holds(0, PAGES, 1));
+}
+
 /* ---- the same where the kernel announces no children ---- */
 
 static void give_up_ptrace(void)
