@@ -88,11 +88,17 @@ static struct za_index_entry *slot_of(struct za_index_entry *s, uint64_t tag)
     return &s[i];
 }
 
+static void fill(struct za_index *ix, uint32_t n, struct za_index_entry *slot,
+                 const struct za_index_entry *e)
+{
+    *slot = *e;
+    ix->heads[n].used++;
+}
+
 /* There is room, and no such tag. */
 static void add(struct za_index *ix, uint32_t n, const struct za_index_entry *e)
 {
-    *slot_of(segment_at(ix, n), e->tag) = *e;
-    ix->heads[n].used++;
+    fill(ix, n, slot_of(segment_at(ix, n), e->tag), e);
 }
 
 /* Takes all entries of a segment out of it, into scratch; returns how many. */
@@ -191,6 +197,12 @@ static void merge(struct za_index *ix, uint32_t place)
 
 /* --- the face ------------------------------------------------------------ */
 
+void za_index_expect(const struct za_index *ix, uint64_t tag)
+{
+    if (ix->dir)
+        __builtin_prefetch(segment_at(ix, segment_of(ix, tag)) + (uint32_t)tag % ZA_INDEX_SLOTS);
+}
+
 const struct za_index_entry *za_index_find(const struct za_index *ix, uint64_t tag)
 {
     if (!ix->dir)
@@ -226,9 +238,13 @@ bool za_index_put(struct za_index *ix, const struct za_index_entry *e)
     ZA_ASSERT(e->blob && e->tag != ZA_TAG_NONE);
     if (!open_index(ix))
         return false;
-    struct za_index_entry *slot = slot_of(segment_at(ix, segment_of(ix, e->tag)), e->tag);
+    uint32_t n = segment_of(ix, e->tag);
+    struct za_index_entry *slot = slot_of(segment_at(ix, n), e->tag);
     if (slot->blob) {
         *slot = *e;
+    } else if (ix->heads[n].used < FULL) {
+        fill(ix, n, slot, e);
+        ix->entries++;
     } else if (make_room(ix, e->tag)) {
         add(ix, segment_of(ix, e->tag), e);
         ix->entries++;

@@ -19,6 +19,9 @@
  *   places, those whose top d bits are its own; in it an entry stands at slot (tag mod 256) or
  *   behind, up to the next empty slot.
  *
+ * A lookup waits for memory once, for the line of its slot; whoever knows his tags before he needs
+ * them says so (za_index_expect), and waits for several at the same time.
+ *
  * Invariants
  * I1  A tag has one entry at most.
  * I2  Between an entry's home slot and its own there is no empty slot.
@@ -70,6 +73,8 @@ struct za_index {
     struct za_index_entry scratch[ZA_INDEX_SLOTS];
 };
 
+/* This tag will be asked for in a moment: its place is fetched meanwhile. */
+void za_index_expect(const struct za_index *ix, uint64_t tag);
 /* The entry with this tag, or NULL. */
 const struct za_index_entry *za_index_find(const struct za_index *ix, uint64_t tag);
 /*

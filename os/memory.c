@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
@@ -27,6 +28,18 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+
+/* What the kernel is asked about a range (PAGEMAP_SCAN, Linux 6.7), and answers. */
+struct scan {
+    uint64_t size, flags, start, end, walk_end, regions, nregions, max_pages;
+    uint64_t inverted, all_of, any_of, told;
+};
+struct scan_region {
+    uint64_t start, end, categories;
+};
+#define SCAN _IOWR('f', 16, struct scan)
+#define SCAN_ZERO_PAGE ((uint64_t)1 << 5)
+#define SCAN_REGIONS 64u
 
 static long map_pages(size_t len, int prot)
 {
@@ -122,11 +135,16 @@ int za_linux_pagemap_kept(void)
     return pagemap_fd < 0 ? -1 : pagemap_fd;
 }
 
+static bool pagemap_is_kept(void)
+{
+    return pagemap_fd >= 0 && za_linux_on_own_thread();
+}
+
 int za_linux_pagemap(const void *p, size_t npages, uint64_t *words)
 {
     if (za_linux_is_dead(ZA_DEAD_PAGEMAP))
         return -EPERM;
-    bool kept = pagemap_fd >= 0 && za_linux_on_own_thread();
+    bool kept = pagemap_is_kept();
     int fd = kept ? pagemap_fd : open_pagemap();
     if (fd < 0)
         return fd;
@@ -143,6 +161,33 @@ int za_linux_present(const void *p, size_t npages, unsigned char *vec)
     return (int)za_sys3(SYS_mincore, p, npages * za_os->page_size, vec);
 }
 
+/* Bytes of the range that are the kernel's zero page; 0 where it does not tell. */
+size_t za_linux_zero_bytes(const void *p, size_t len)
+{
+    struct scan_region found[SCAN_REGIONS];
+    struct scan ask = {.size = sizeof(ask),
+                       .start = (uint64_t)(uintptr_t)p,
+                       .end = (uint64_t)(uintptr_t)p + len,
+                       .regions = (uint64_t)(uintptr_t)found,
+                       .nregions = SCAN_REGIONS,
+                       .all_of = SCAN_ZERO_PAGE,
+                       .told = SCAN_ZERO_PAGE};
+    size_t total = 0;
+    while (pagemap_fd >= 0 && ask.start < ask.end) {
+        long n = za_sys3(SYS_ioctl, pagemap_fd, SCAN, &ask);
+        if (n < 0 || ask.walk_end <= ask.start)
+            break;
+        for (long i = 0; i < n; i++)
+            total += found[i].end - found[i].start;
+        ask.start = ask.walk_end;
+    }
+    return total;
+}
+
+/*
+ * To mincore the zero page is there as any other is, but it is nobody's memory.  For the program's own
+ * threads that is left as it is: nothing is opened in their table for this.
+ */
 int za_linux_resident(const void *p, size_t len, uint64_t *bytes)
 {
     unsigned char vec[1024] = {0};
@@ -155,7 +200,10 @@ int za_linux_resident(const void *p, size_t len, uint64_t *bytes)
         for (size_t i = 0; i < n; i++)
             total += vec[i] & 1u;
     }
-    *bytes = total * page;
+    total *= page;
+    if (total && pagemap_is_kept())
+        total -= za_min(total, za_linux_zero_bytes(p, len));
+    *bytes = total;
     return 0;
 }
 

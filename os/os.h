@@ -97,7 +97,10 @@ struct za_os {
     int (*pagemap_kept)(void); /* that descriptor, or -1 */
     /* bit 0 of each byte: page there (mincore) */
     int (*present)(const void *p, size_t npages, unsigned char *vec);
-    /* resident bytes of a range (mincore) */
+    /*
+     * Resident bytes of a range.  The zero page is nobody's memory, where the kernel tells which is
+     * one (Linux 6.7) and the calling thread has kept the file behind pagemap().
+     */
     int (*resident)(const void *p, size_t len, uint64_t *bytes);
     /*
      * The files behind room() are open in the calling thread's table from now on: those of `fds`

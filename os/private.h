@@ -32,6 +32,7 @@ int za_linux_room(struct za_room *out);
 /* As group_keep(NULL), from other files than the process's own (tests). */
 void za_group_open(const char *groups, const char *mounts, const char *pressure);
 int za_linux_resident(const void *p, size_t len, uint64_t *bytes);
+size_t za_linux_zero_bytes(const void *p, size_t len);
 int za_linux_present(const void *p, size_t npages, unsigned char *vec);
 uint64_t za_linux_memory_total(void);
 uint64_t za_linux_address_limit(void);

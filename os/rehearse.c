@@ -143,8 +143,10 @@ static void look_closely(struct rig *r)
 {
     uint64_t word;
     za_linux_pagemap_keep(-1);
-    if (r->page)
-        (void)za_linux_pagemap(r->page, 1, &word);
+    if (!r->page)
+        return;
+    (void)za_linux_pagemap(r->page, 1, &word);
+    (void)za_linux_zero_bytes(r->page, za_os->page_size);
 }
 
 static void meet(struct rig *r)

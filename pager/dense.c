@@ -76,6 +76,7 @@ struct piece {
     size_t page;
     za_page rec;
     uint32_t old_bytes;  /* share of its present blob that the page takes */
+    uint64_t tag;        /* of its bytes */
     struct za_shared at; /* where it is to be; blob 0: in the blob to be made */
 };
 
@@ -272,9 +273,9 @@ static bool same_place(struct za_shared at, za_page r)
 static bool place(struct cluster *c, struct piece *p, const char *copy)
 {
     size_t size = za_pg_page_size();
-    uint64_t tag;
+    uint64_t tag = p->tag;
     enum za_stat_id what = ZA_STAT_DD_DUPLICATE;
-    p->at = za_share_find(copy, ZA_SHARE_DENSE, &tag);
+    p->at = za_share_find(copy, tag, ZA_SHARE_DENSE);
     if (p->at.blob != ZA_BLOB_NONE && same_place(p->at, p->rec))
         return false;
     if (p->at.blob == ZA_BLOB_NONE || !za_store_share(za_pg.store, p->at.blob, 1)) {
@@ -298,6 +299,8 @@ static void share(struct cluster *c)
 {
     unsigned n = 0;
     za_share_begin();
+    for (unsigned i = 0; i < c->n; i++)
+        c->piece[i].tag = za_share_tag(staging + i * za_pg_page_size());
     for (unsigned i = 0; i < c->n; i++) {
         struct piece p = c->piece[i];
         if (place(c, &p, staging + i * za_pg_page_size()))

@@ -40,7 +40,7 @@ static char workspace[WORKSPACE_BYTES] __attribute__((aligned(64)));
 static struct za_choice choices[KINDS];
 
 /*
- * Pages of one cluster on their way into the store, in order: into a blob that is to be made of the
+ * Pages of one cluster on their way into the store: into a blob that is to be made of the
  * first `fresh` pages of `staging`, or (blob not 0) into one that holds their bytes already, to
  * which they have a reference.
  */
@@ -138,6 +138,12 @@ size_t za_scrub(size_t page, char *copy)
     return live;
 }
 
+static void drop_zero(size_t page)
+{
+    drop(page, ZA_STAT_PG_ZERO);
+    za_share_count(ZA_STAT_DD_ZERO);
+}
+
 static void join(struct batch *b, size_t page, struct za_shared at, enum za_stat_id what)
 {
     b->at[b->n] = at;
@@ -152,8 +158,7 @@ static bool stage_same(struct batch *b, size_t page, const char *copy)
     if (za_conf.dedup == ZA_DEDUP_OFF || !za_page_is_same(copy, za_pg_page_size(), &word))
         return false;
     if (word == 0) {
-        drop(page, ZA_STAT_PG_ZERO);
-        za_share_count(ZA_STAT_DD_ZERO);
+        drop_zero(page);
         return true;
     }
     struct za_shared at = {.blob = za_share_same(copy, word)};
@@ -164,39 +169,54 @@ static bool stage_same(struct batch *b, size_t page, const char *copy)
     return true;
 }
 
-/* Behind the fresh pages, or to one that has the same bytes, in the batch or in the store. */
-static void stage_content(struct batch *b, size_t page, const char *copy)
+/*
+ * Copies the pages of a cluster that can be claimed side by side into `staging`, but for those that
+ * need no compression.  Returns how many, with their numbers and tags.
+ */
+static unsigned gather(struct batch *b, size_t first, size_t page[ZA_CLUSTER_PAGES])
 {
-    uint64_t tag;
-    struct za_shared at = za_share_find(copy, ZA_SHARE_ANY, &tag);
+    size_t size = za_pg_page_size();
+    unsigned n = 0;
+    for (size_t p = first; p < first + za_pg.cluster_pages; p++) {
+        char *copy = staging + n * size;
+        if (!za_page_swap(&za_pg.pages[p], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
+            continue;
+        memcpy(copy, za_pg_mirror(p), size);
+        if (za_scrub(p, copy) == 0) {
+            drop(p, ZA_STAT_PG_DEAD);
+        } else if (!stage_same(b, p, copy)) {
+            b->tag[n] = za_share_tag(copy);
+            page[n++] = p;
+        }
+    }
+    return n;
+}
+
+/*
+ * Page i of those gathered: to one that has the same bytes, in the batch or in the store, or behind
+ * the fresh ones.
+ */
+static void stage_content(struct batch *b, unsigned i, size_t page)
+{
+    size_t size = za_pg_page_size();
+    const char *copy = staging + i * size;
+    uint64_t tag = b->tag[i];
+    struct za_shared at = za_share_find(copy, tag, ZA_SHARE_ANY);
     if (at.blob != ZA_BLOB_NONE && za_store_share(za_pg.store, at.blob, 1)) {
         join(b, page, at, ZA_STAT_DD_DUPLICATE);
         return;
     }
-    size_t size = za_pg_page_size();
-    for (unsigned i = 0; tag != ZA_TAG_NONE && i < b->fresh; i++) {
-        if (b->tag[i] != tag || memcmp(copy, staging + i * size, size) != 0)
+    for (unsigned k = 0; tag != ZA_TAG_NONE && k < b->fresh; k++) {
+        if (b->tag[k] != tag || memcmp(copy, staging + k * size, size) != 0)
             continue;
-        join(b, page, (struct za_shared){ZA_BLOB_NONE, i}, ZA_STAT_DD_DUPLICATE);
+        join(b, page, (struct za_shared){ZA_BLOB_NONE, k}, ZA_STAT_DD_DUPLICATE);
         return;
     }
+    if (b->fresh != i)
+        memcpy(staging + b->fresh * size, copy, size);
     b->tag[b->fresh] = tag;
     join(b, page, (struct za_shared){ZA_BLOB_NONE, b->fresh++},
          tag != ZA_TAG_NONE ? ZA_STAT_DD_UNIQUE : ZA_STAT_DD_SKIPPED);
-}
-
-/*
- * Copies one claimed page behind those already in the batch,
- * or drops it when there is nothing in it.
- */
-static void stage(struct batch *b, size_t page)
-{
-    char *copy = staging + b->fresh * za_pg_page_size();
-    memcpy(copy, za_pg_mirror(page), za_pg_page_size());
-    if (za_scrub(page, copy) == 0)
-        drop(page, ZA_STAT_PG_DEAD);
-    else if (!stage_same(b, page, copy))
-        stage_content(b, page, copy);
 }
 
 /* Takes a page to the blob that has its bytes; false: F was faster, and the reference goes back. */
@@ -320,14 +340,38 @@ static bool pack_fresh(struct batch *b)
 static bool pack_cluster(size_t first)
 {
     struct batch b = {.n = 0};
+    size_t page[ZA_CLUSTER_PAGES];
     za_share_begin();
-    for (unsigned i = 0; i < za_pg.cluster_pages; i++)
-        if (za_page_swap(&za_pg.pages[first + i], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
-            stage(&b, first + i);
+    unsigned n = gather(&b, first, page);
+    for (unsigned i = 0; i < n; i++)
+        stage_content(&b, i, page[i]);
     bool good = b.fresh == 0 || pack_fresh(&b);
     if (b.n > 0)
         commit(&b);
     return good;
+}
+
+/*
+ * Of a unit that is in limbo and will be wanted back: its pages of zeros need not come back.  They
+ * become holes, and whoever reads one gets the kernel's zero page, which is nobody's memory.  The
+ * others are left as they were; torn copies are as harmless here as in a commit (page.h I6).
+ */
+void za_pack_zeros(size_t unit)
+{
+    size_t first = unit * za_pg.unit_pages;
+    uint64_t word, dropped = za_stat_get(ZA_STAT_PG_ZERO);
+    if (za_conf.dedup == ZA_DEDUP_OFF)
+        return;
+    for (size_t p = first; p < first + za_pg.unit_pages; p++) {
+        if (!za_page_swap(&za_pg.pages[p], ZA_PAGE_LIMBO, ZA_PAGE_PACKING))
+            continue;
+        if (za_page_is_same(za_pg_mirror(p), za_pg_page_size(), &word) && word == 0)
+            drop_zero(p);
+        else
+            (void)za_page_swap(&za_pg.pages[p], ZA_PAGE_PACKING, ZA_PAGE_LIMBO);
+    }
+    if (za_stat_get(ZA_STAT_PG_ZERO) != dropped)
+        za_pg.mover->tidy(first, za_pg.unit_pages);
 }
 
 /* Purges the mirror of pages that are not there any more, in runs (page.h I3). */

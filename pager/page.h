@@ -37,7 +37,7 @@
  *          -F-> FILLING -F-> KERNEL
  *   MOVING -W-> KERNEL (refused); LIMBO, PACKING, RETURNING -F-> BACK -F-> KERNEL;
  *   BACK -F-> the state before, when there was nothing to move
- *   PACKING -W-> RETURNING -W-> KERNEL or LIMBO;
+ *   PACKING -W-> RETURNING -W-> KERNEL or LIMBO; PACKING -W-> LIMBO (looked at only);
  *   PACKING, LIMBO, STORED -W-> KERNEL (contents dropped)
  *
  * Invariants

@@ -111,6 +111,8 @@ static void probe(size_t unit, struct za_unit *u, uint32_t tick)
     if (u->raw_due <= tick)
         u->raw = 0;
     if (za_probe_unit(unit) > 0) {
+        if (u->backoff) /* somebody came the last time */
+            za_pack_zeros(unit);
         u->phase = ZA_UNIT_PROBED;
         u->due = later(tick, za_pg.mover->patience);
         return;

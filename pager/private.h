@@ -31,6 +31,7 @@ size_t za_probe_unit(size_t unit);
 void za_moving_end(size_t page, za_page to);
 bool za_moving_over(size_t page, size_t n);
 bool za_pack_unit(size_t unit);
+void za_pack_zeros(size_t unit);
 void za_scrub_begin(void);
 size_t za_scrub(size_t page, char *copy);
 void za_clear_dead(size_t first, size_t n);

@@ -151,15 +151,22 @@ static bool load(const struct za_index_entry *e, enum za_share_of of)
     return true;
 }
 
-struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *tag)
+uint64_t za_share_tag(const char *page)
+{
+    if (!chosen(page))
+        return ZA_TAG_NONE;
+    uint64_t tag = za_digest_tag(&digest, page, za_pg_page_size());
+    za_index_expect(&contents, tag);
+    return tag;
+}
+
+struct za_shared za_share_find(const char *page, uint64_t tag, enum za_share_of of)
 {
     static const struct za_shared none;
     size_t size = za_pg_page_size();
-    *tag = ZA_TAG_NONE;
-    if (!chosen(page))
+    if (tag == ZA_TAG_NONE)
         return none;
-    *tag = za_digest_tag(&digest, page, size);
-    const struct za_index_entry *e = za_index_find(&contents, *tag);
+    const struct za_index_entry *e = za_index_find(&contents, tag);
     if (!e || e->blob == SEEN || !load(e, of))
         return none;
     size_t at = (size_t)e->page << za_pg.page_shift;

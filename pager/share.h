@@ -20,10 +20,12 @@ enum za_share_of { ZA_SHARE_ANY, ZA_SHARE_DENSE };
 /* Before each cluster: what was unpacked for the last one may be stale. */
 void za_share_begin(void);
 /*
- * Where the store holds these bytes, compared byte by byte; no reference is taken.  *tag: what to
- * remember the page by, ZA_TAG_NONE when it was not looked at.
+ * What to know and remember the page by; ZA_TAG_NONE: it is not looked at.  Whoever has several pages
+ * asks for all tags first, and the index is read from memory meanwhile.
  */
-struct za_shared za_share_find(const char *page, enum za_share_of of, uint64_t *tag);
+uint64_t za_share_tag(const char *page);
+/* Where the store holds these bytes, compared byte by byte; no reference is taken. */
+struct za_shared za_share_find(const char *page, uint64_t tag, enum za_share_of of);
 /* The page with this tag is stored there now. */
 void za_share_note(uint64_t tag, uint32_t blob, unsigned index);
 /* A blob of pages of this word, with one reference for the caller; ZA_BLOB_NONE: no memory. */

@@ -8,6 +8,8 @@
  *        load fork WORKERS MIB         a table of MIB, cold before the fork; each worker rewrites a
  *                                      twentieth, reads a tenth, and goes cold again
  *        load restore MIB              MIB twice and MIB once: what a first touch costs of each
+ *        load scan MIB                 a table that is only read, out and back and out again: what
+ *                                      packing the same bytes once more costs
  *
  * Prints the library's statistics, and `loaded KIB` and `settled KIB`: PSS of all its processes.
  * Settled is: all that can be compressed is (zalloc), or ksmd has passed three times (LOAD_KSM=1 in
@@ -28,6 +30,7 @@
 #define PAGE ((size_t)4096)
 #define MERGE_ALL 67 /* PR_SET_MEMORY_MERGE */
 #define PASSES 3
+#define ROUNDS 5
 #define PATIENCE 400 /* of 50 ms, on a busy machine */
 
 typedef int ctl_fn(const char *, void *, size_t *, const void *, size_t);
@@ -271,6 +274,48 @@ static void restore(size_t mib)
     free(alone);
 }
 
+/* --- out and back again -------------------------------------------------- */
+
+static uint64_t stat_of(const char *name)
+{
+    ctl_fn *ctl = find_ctl();
+    uint64_t value = 0;
+    size_t len = sizeof(value);
+    if (ctl && ctl("stats.refresh", NULL, NULL, NULL, 0) == 0)
+        (void)ctl(name, &value, &len, NULL, 0);
+    return value;
+}
+
+struct account {
+    uint64_t worker, fault, packed, restored;
+    double us;
+};
+
+static struct account look(void)
+{
+    return (struct account){stat_of("stats.pager.cpu_ns"), stat_of("stats.pager.fault_cpu_ns"),
+                            stat_of("stats.pager.packed"), stat_of("stats.pager.restored"),
+                            now_us()};
+}
+
+static void scan(size_t mib)
+{
+    const char *data = make_text(mib * MIB);
+    settle();
+    for (int round = 0; round < ROUNDS; round++) {
+        struct account a = look();
+        for (size_t i = 0; i < mib * MIB; i += PAGE)
+            kept = (const void *)(uintptr_t) * (volatile const char *)(data + i);
+        struct account b = look();
+        settle();
+        struct account c = look();
+        double back = (double)(b.restored - a.restored + 1);
+        printf("a page read back: %.1f us, of it %.1f of the fault thread; packed again: %.1f us\n",
+               (b.us - a.us) / back, (double)(b.fault - a.fault) / 1e3 / back,
+               (double)(c.worker - b.worker) / 1e3 / (double)(c.packed - b.packed + 1));
+    }
+}
+
 int main(int argc, char **argv)
 {
     size_t n[3] = {0};
@@ -286,6 +331,8 @@ int main(int argc, char **argv)
         workers((unsigned)n[0], n[1]);
     else if (argc > 2 && strcmp(argv[1], "restore") == 0)
         restore(n[0]);
+    else if (argc > 2 && strcmp(argv[1], "scan") == 0)
+        scan(n[0]);
     else
         return 2;
     return 0;

@@ -11,11 +11,13 @@
 #include "tests/fake/region.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,6 +222,38 @@ static size_t count_present(const char *at, size_t n)
 size_t region_present(size_t page, size_t n)
 {
     return count_present(region_at(page), n);
+}
+
+size_t region_weight(size_t page, size_t n)
+{
+    unsigned long from = 0, to = 0, kib, sum = 0;
+    unsigned long first = (unsigned long)(uintptr_t)region_at(page), end = first + n * REGION_PAGE;
+    char line[512];
+    FILE *f = fopen("/proc/self/smaps", "re");
+
+    CHECK(f != NULL);
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "Rss: %lu kB", &kib) == 1)
+            sum += from >= first && to <= end ? kib : 0;
+        else
+            (void)sscanf(line, "%lx-%lx ", &from, &to);
+    }
+    fclose(f);
+    return sum * 1024 / REGION_PAGE;
+}
+
+bool region_zeros_told(void)
+{
+#ifdef ZA_TEST_PAGE
+    return false; /* wide.c counts by the page of the test */
+#else
+    struct utsname u;
+    unsigned major = 0, minor = 0;
+
+    CHECK_EQ(uname(&u), 0);
+    (void)sscanf(u.release, "%u.%u", &major, &minor);
+    return major > 6 || (major == 6 && minor >= 7);
+#endif
 }
 
 size_t region_mirrored(size_t page, size_t n)

@@ -51,6 +51,10 @@ bool region_zero(size_t page, size_t n);
 size_t region_present(size_t page, size_t n);
 /* And in the mirror. */
 size_t region_mirrored(size_t page, size_t n);
+/* Pages of memory behind pages, by the kernel's account of mappings that lie within. */
+size_t region_weight(size_t page, size_t n);
+/* The kernel tells which pages are its zero page, and the library does not count them. */
+bool region_zeros_told(void);
 
 /* Runs fn(arg) on the worker between two steps of its own, and waits for it. */
 void region_on_worker(void (*fn)(size_t arg), size_t arg);

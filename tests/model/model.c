@@ -15,7 +15,8 @@
  *   program  one or two threads: read, write, allocate, free, discard, relocate, fork. They sleep
  *            in a fault until woken, and in a request until answered.
  *   worker   probe (claim, move, settle), pack (claim, ask liveness, copy in two halves, store,
- *            commit, purge), dead sweep, discard, relocate, reconcile, park.
+ *            commit, purge; or leave in limbo what was looked at for zeros only), dead sweep,
+ *            discard, relocate, reconcile, park.
  *   fault    claims by compare-and-swap, moves, copies, fills, wakes. Besides the real messages it
  *            gets phantom ones, for any page at any time: that covers the kernel's stale messages,
  *            readers in other processes, and threads woken for another reason.
@@ -1269,6 +1270,20 @@ static void w_drop_purge(const struct state *s)
     emit(&n, "W purges what it drops");
 }
 
+/* W has looked for zeros only.  In remap-fork that is left out, for its number of states. */
+static void w_leave(const struct state *s)
+{
+    struct state n = *s;
+    unsigned x = s->w.x;
+    if (sc->remap && sc->fork)
+        return;
+    if (s->rec[x].state == ZA_PAGE_PACKING)
+        n.rec[x] = plain(ZA_PAGE_LIMBO);
+    n.w.mask &= (uint8_t) ~(1u << x);
+    w_next(&n, W_SORT, W_PUT);
+    emit(&n, "W leaves a page in limbo");
+}
+
 static void w_sort(const struct state *s)
 {
     unsigned x = s->w.x;
@@ -1284,6 +1299,7 @@ static void w_sort(const struct state *s)
     else
         n.w.at = W_RETURN_DONE;
     emit(&n, "W finds that a page does not compress");
+    w_leave(s);
     n = *s;
     if (dead)
         n.w.val[x] = ZERO; /* the dead slot of a page that has live ones */

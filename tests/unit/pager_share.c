@@ -266,12 +266,13 @@ static char strange[REGION_PAGE];
 /* Tells the index that page 0's place in the store holds what it does not hold. */
 static void lie(size_t as)
 {
-    uint64_t tag, *w = (uint64_t *)(void *)strange;
+    uint64_t *w = (uint64_t *)(void *)strange;
     za_page r = za_page_get(&za_pg.pages[0]);
     for (size_t i = 0; i < WORDS; i++)
         w[i] = region_word(as, 1, i);
     za_share_begin();
-    CHECK_EQ(za_share_find(strange, ZA_SHARE_ANY, &tag).blob, ZA_BLOB_NONE);
+    uint64_t tag = za_share_tag(strange);
+    CHECK_EQ(za_share_find(strange, tag, ZA_SHARE_ANY).blob, ZA_BLOB_NONE);
     CHECK_EQ(za_page_state(r), ZA_PAGE_STORED);
     za_share_note(tag, za_page_blob(r), za_page_index(r));
 }
