@@ -77,12 +77,17 @@ static void attend(void)
         adopt(m.fd);
 }
 
-static void drain(int fd)
+/* True: the child has forked. */
+static bool drain(int fd)
 {
     struct za_uffd_msg m;
+    bool forked = false;
     while (za_os->uffd_read(fd, &m) == 1)
-        if (m.event == ZA_EV_FORK)
+        if (m.event == ZA_EV_FORK) {
             adopt(m.fd);
+            forked = true;
+        }
+    return forked;
 }
 
 static bool passing(int64_t r)
@@ -106,9 +111,9 @@ static void fill(int fd)
     if (answer(fd) == -ESRCH)
         return;
     filling = fd;
-    za_fill_child(fd, attend);
-    drain(fd);
-    za_fill_child(fd, attend); /* those who faulted while we drained */
+    do /* who waits when it is closed is woken, and finds its page there, or a hole that is one */
+        za_fill_child(fd, attend);
+    while (drain(fd));
     filling = -1;
 }
 
