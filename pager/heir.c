@@ -111,9 +111,9 @@ static void fill(int fd)
     if (answer(fd) == -ESRCH)
         return;
     filling = fd;
-    do /* who waits when it is closed is woken, and finds its page there, or a hole that is one */
+    za_fill_child(fd, attend);
+    if (drain(fd)) /* in the middle of it, perhaps */
         za_fill_child(fd, attend);
-    while (drain(fd));
     filling = -1;
 }
 
