@@ -38,6 +38,7 @@
     X(D1_UNDO, "d1-undo", "D1", "what libc touched in a child that nobody served is undone") \
     X(D1_THAW, "d1-thaw", "D1", "where neither is possible, all comes back before the fork") \
     X(D1_STOP, "d1-stop", "D1", "a child that cannot be served is stopped") \
+    X(D1_FILLED, "d1-filled", "D1", "a child begins when it has been given everything") \
     X(D1_FILES, "d1-files", "D1", "open FILEs are made resident before the fork") \
     X(D1_LEND, "d1-lend", "D1", "a child is lent the file that pages are in") \
     X(D1_WINDOW, "d1-window", "D1", "no record changes while a fork is under way") \

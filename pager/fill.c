@@ -9,6 +9,8 @@
  * I1  A blob is read inside a read section, so its bytes stay put while they are read
  *     (compress/store.h).
  * I2  References taken out of records (page.h I5) are dropped after the last byte was copied.
+ * I3  A blob stays unpacked from one page to the next while one child is given everything: the record
+ *     of the page before refers to it, and nobody takes contents away meanwhile (calm.c, page.h I8).
  *
  * Locks: none (F only).  May sleep: no (retries EAGAIN through the caller's `again`).
  * Allocates: nothing.
@@ -26,6 +28,7 @@ static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
  * A bare fork may be answered in the middle of a restore: what is for the child has its own place.
  */
 static char child_staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
+static uint32_t child_blob; /* I3: what is in it */
 
 /* Decompresses the whole blob. */
 static void unpack(uint32_t blob, char to[ZA_BLOB_MAX_RAW])
@@ -159,7 +162,9 @@ static void copy_to_child(int fd, size_t page, za_page r, void (*again)(void))
     size_t size = za_pg_page_size();
     enum za_page_state s = za_page_state(r);
     if (s == ZA_PAGE_STORED || (s == ZA_PAGE_FILLING && za_page_blob(r) != ZA_BLOB_NONE)) {
-        unpack(za_page_blob(r), child_staging);
+        if (za_page_blob(r) != child_blob)
+            unpack(za_page_blob(r), child_staging);
+        child_blob = za_page_blob(r);
         copy_in(fd, page, unpacked(child_staging, za_page_index(r)), true, again);
     } else if (s != ZA_PAGE_KERNEL && s != ZA_PAGE_FILLING &&
                (za_pg.mover->reported ? za_place_exists(page, true) : !za_place_gone(page, true))) {
@@ -191,11 +196,7 @@ static bool claim_for_child(uint64_t *rec, za_page *r)
     }
 }
 
-/*
- * A page of a child, through the child's userfaultfd, as our records have it; zeros where they have
- * nothing. EAGAIN: the child forks in its turn, which `again` takes note of.
- */
-void za_fill_child_page(int fd, size_t page, void (*again)(void))
+static void give_child(int fd, size_t page, void (*again)(void))
 {
     uint64_t *rec = &za_pg.pages[page];
     za_page r;
@@ -207,16 +208,27 @@ void za_fill_child_page(int fd, size_t page, void (*again)(void))
     (void)za_os->uffd_wake(fd, za_pg_heap(page), za_pg_page_size());
 }
 
+/*
+ * A page of a child, through the child's userfaultfd, as our records have it; zeros where they have
+ * nothing. EAGAIN: the child forks in its turn, which `again` takes note of.
+ */
+void za_fill_child_page(int fd, size_t page, void (*again)(void))
+{
+    child_blob = ZA_BLOB_NONE;
+    give_child(fd, page, again);
+}
+
 /* Every page that is not there. */
 void za_fill_child(int fd, void (*again)(void))
 {
     size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift;
+    child_blob = ZA_BLOB_NONE;
     for (size_t c = 0; c < za_pg.records_ready; c++) {
         if (!za_pg_registered(c * per_chunk))
             continue;
         for (size_t i = c * per_chunk; i < (c + 1) * per_chunk; i++)
             if (za_page_get(&za_pg.pages[i]) != ZA_PAGE_KERNEL)
-                za_fill_child_page(fd, i, again);
+                give_child(fd, i, again);
         (void)za_os->uffd_wake(fd, za_pg_heap(c * per_chunk), ZA_CHUNK_SIZE);
     }
 }

@@ -336,12 +336,24 @@ void za_fork_bare_child(enum za_fork_way w)
 }
 
 /*
+ * What this child gave up while it is still being filled would come back, and what it wants to take
+ * out is still reported to the parent.  The doorbell is filled by nobody: who touches it sleeps until
+ * F is done and closes the child's userfaultfd.
+ */
+static void await_filled(void)
+{
+    if (__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE) && !za_without(D1_FILLED))
+        za_fault_ring();
+}
+
+/*
  * A child made without our handlers (vfork aside, which shares our memory): F of the parent gave it
  * every page that was out, and nobody of ours lives here. Noticed when the pager is next asked for
  * anything; begins anew.
  */
 void za_fork_found_bare(void)
 {
+    await_filled();
     forget_locks();
     way = ZA_FORK_FILL;
     forget_parent();
@@ -352,12 +364,8 @@ void za_pager_postfork_child(void)
 {
     za_mail_child();
     forget_parent();
-    /*
-     * What this child gave up while it is still being filled would come back.  The doorbell is
-     * filled by nobody: who touches it sleeps until F is done and closes the child's userfaultfd.
-     */
     if (way == ZA_FORK_FILL)
-        za_fault_ring();
+        await_filled();
     if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)
         start_heir();
     else

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,8 +116,7 @@ UNIT_TEST(the_fault_thread_sleeps_for_the_worker)
 /* ---- a page that W brings back by copying -------------------------------------------------------
  */
 
-enum { IDLE, COPYING, FORKED };
-#define F_PATIENCE_NS (ZA_NS_PER_S / 2)
+enum { IDLE, COPYING, FORKED, WAITS };
 
 static uint32_t stage; /* atomic */
 
@@ -138,14 +138,21 @@ static int64_t copy_late(int fd, void *dst, const void *src, size_t len, bool wa
     return za_os_linux->uffd_copy(fd, dst, src, len, wake);
 }
 
-/* F begins to give the child what it needs, and takes a while, in which W might go on. */
+static int noted_wait(uint32_t *word, uint32_t seen, uint64_t ns)
+{
+    if (word == &za_pg.giving)
+        become(WAITS);
+    return za_os_linux->wait(word, seen, ns);
+}
+
+/* F begins to give the child what it needs when W has gone on, or waits. */
 static int64_t zero_late(int fd, void *dst, size_t len, bool wake)
 {
-    uint64_t limit = za_os_linux->now() + F_PATIENCE_NS;
-    if (fd != za_pg.uffd)
+    uint64_t limit = za_os_linux->now() + PATIENCE_MS * ZA_NS_PER_MS;
+    if (fd != za_pg.uffd && read_of(&stage) == COPYING)
         become(FORKED);
-    while (fd != za_pg.uffd && za_page_get(&za_pg.pages[0]) != ZA_PAGE_KERNEL &&
-           za_os_linux->now() < limit)
+    while (fd != za_pg.uffd && read_of(&stage) != WAITS &&
+           za_page_get(&za_pg.pages[0]) != ZA_PAGE_KERNEL && za_os_linux->now() < limit)
         za_os_linux->relax();
     return za_os_linux->uffd_zero(fd, dst, len, wake);
 }
@@ -174,6 +181,7 @@ UNIT_TEST(what_goes_back_is_not_lost_to_a_child)
     table = *za_os_linux;
     table.uffd_copy = copy_late;
     table.uffd_zero = zero_late;
+    table.wait = noted_wait;
     za_os = &table;
     za_conf.backend = ZA_BACKEND_REMAP; /* UFFDIO_MOVE leaves in the mirror what a child shares */
     region_start(ZA_CHUNK_SIZE);
@@ -184,7 +192,61 @@ UNIT_TEST(what_goes_back_is_not_lost_to_a_child)
     CHECK_EQ(pthread_create(&t, NULL, make_raw_child, &status), 0);
     CHECK_EQ(za_pager_evict_all(), 0);
     CHECK_EQ(pthread_join(t, NULL), 0);
-    CHECK_EQ(read_of(&stage), FORKED);
+    CHECK_EQ(read_of(&stage), WAITS);
     CHECK_EQ(status, 0);
     CHECK(region_holds_random(0, REGION_UNIT));
+}
+
+/* ---- a child that begins anew -------------------------------------------------------------------
+ */
+
+static uint32_t *shared; /* with the child: what has happened; atomic */
+enum { NOTHING, BEGINS, BEGUN, FULL };
+
+/* F begins to fill the child when that has begun, or waits: is at the doorbell, and says nothing more. */
+static int64_t fill_late(int fd, void *dst, const void *src, size_t len, bool wake)
+{
+    uint64_t limit = za_os_linux->now() + ZA_NS_PER_S / 2;
+    while (fd != za_pg.uffd && read_of(shared) <= BEGINS && za_os_linux->now() < limit)
+        za_os_linux->relax();
+    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+}
+
+static int close_child(int fd)
+{
+    uint32_t was = BEGINS;
+    (void)__atomic_compare_exchange_n(shared, &was, FULL, false, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_SEQ_CST);
+    return za_os_linux->close(fd);
+}
+
+UNIT_TEST(a_child_begins_when_it_is_full)
+{
+    int status;
+    if (region_forks_confuse())
+        UNIT_SKIP("ThreadSanitizer cannot follow a fork of several threads");
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(shared != MAP_FAILED);
+    table = *za_os_linux;
+    table.uffd_copy = fill_late;
+    table.close = close_child;
+    za_os = &table;
+    region_start(ZA_CHUNK_SIZE);
+    region_fill(0, REGION_UNIT, 1);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    pid_t pid = region_fork_bare();
+    if (pid == 0) {
+        uint32_t was = BEGINS;
+        __atomic_store_n(shared, BEGINS, __ATOMIC_SEQ_CST);
+        (void)za_pager_evict_all(); /* finds out, and begins */
+        (void)__atomic_compare_exchange_n(shared, &was, BEGUN, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST);
+        _exit(was != FULL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
 }

@@ -236,6 +236,25 @@ UNIT_TEST(descriptors_that_cannot_be_sent)
     }
 }
 
+static uint64_t fetched(void)
+{
+    return za_stat_get(ZA_STAT_FILE_READS) + za_stat_get(ZA_STAT_FILE_AROUND);
+}
+
+/* A blob is unpacked once for all pages of it. */
+UNIT_TEST(a_bare_child_is_filled_blob_by_blob)
+{
+    start_forking();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    uint64_t before = fetched();
+    pid_t pid = region_fork_bare();
+    if (pid == 0)
+        _exit(!region_holds(0, PAGES, 1));
+    reap(pid);
+    CHECK_EQ(fetched() - before, za_stat_get(ZA_STAT_FILE_BLOBS));
+}
+
 UNIT_TEST(bare_forks)
 {
     start_forking();
