@@ -133,7 +133,7 @@ static void check_segments(const struct za_store *s, struct sums *sum)
 {
     const struct za_segments *ss = &s->segments;
     uint64_t mapped = 0, used = 0, live = 0, filed = 0, filed_used = 0, filed_live = 0, held = 0;
-    uint32_t count[ZA_SEG_FILED + 1] = {0};
+    uint32_t count[ZA_SEG_FILED + 1] = {0}, inherited = 0;
 
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
@@ -155,12 +155,15 @@ static void check_segments(const struct za_store *s, struct sums *sum)
         ZA_ASSERT(seg->used <= ZA_SEGMENT_BYTES);
         ZA_ASSERT(check_blobs(s, slot, sum) == seg->live);
         sum->live += seg->live;
+        bool theirs = seg->state == ZA_SEG_CLOSED && seg->mark == ZA_INHERITED;
+        inherited += theirs;
         if (seg->state == ZA_SEG_CLOSED) {
             ZA_ASSERT(seg->live > 0);
-            used += seg->used;
-            live += seg->live;
+            used += theirs ? 0 : seg->used;
+            live += theirs ? 0 : seg->live;
         }
     }
+    ZA_ASSERT(inherited == ss->inherited);
     ZA_ASSERT(held == ss->held && mapped == ss->mapped && used == ss->closed_used &&
               live == ss->closed_live);
     ZA_ASSERT(filed == ss->filed && filed_used == ss->filed_used && filed_live == ss->filed_live);

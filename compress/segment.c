@@ -37,6 +37,21 @@ static void trim(struct za_segments *ss, struct za_segment *seg)
     set_held(ss, seg, n);
 }
 
+static void set_mark(struct za_segment *seg, uint64_t mark)
+{
+    __atomic_store_n(&seg->mark, mark, __ATOMIC_RELAXED);
+}
+
+static bool inherited(const struct za_segment *seg)
+{
+    return seg->mark == ZA_INHERITED && !seg->file;
+}
+
+static void count_inherited(struct za_segments *ss, int n)
+{
+    __atomic_store_n(&ss->inherited, ss->inherited + (uint32_t)n, __ATOMIC_RELAXED);
+}
+
 static void push(struct za_segments *ss, uint32_t *list, uint32_t slot)
 {
     za_segment_at(ss, slot)->next = *list;
@@ -118,6 +133,8 @@ static void retire(struct za_segments *ss, uint32_t slot)
 
     if (seg->state == ZA_SEG_FILED)
         ss->filed_used -= seg->used;
+    else if (inherited(seg))
+        count_inherited(ss, -1);
     else
         ss->closed_used -= seg->used;
     seg->state = ZA_SEG_GRACE;
@@ -133,7 +150,7 @@ static void close_open(struct za_segments *ss)
 
     ss->open = 0;
     seg->state = ZA_SEG_CLOSED;
-    seg->mark = ss->clock;
+    set_mark(seg, ss->clock);
     seg->picked = 0;
     trim(ss, seg);
     ss->closed_used += seg->used;
@@ -155,6 +172,7 @@ static bool open_next(struct za_segments *ss, const struct za_store_ops *ops)
     struct za_segment *seg = za_segment_at(ss, slot);
     seg->used = seg->live = 0;
     seg->state = ZA_SEG_OPEN;
+    set_mark(seg, 0);
     ss->open = slot;
     return true;
 }
@@ -183,7 +201,7 @@ void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes)
     if (seg->state == ZA_SEG_FILED)
         ss->filed_live -= bytes;
     else if (seg->state == ZA_SEG_CLOSED)
-        ss->closed_live -= bytes;
+        ss->closed_live -= inherited(seg) ? 0 : bytes;
     else
         return;
     if (!seg->live)
@@ -206,7 +224,7 @@ void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *op
             push(ss, &ss->gone, slot);
             continue;
         }
-        if (ss->spare) {
+        if (ss->spare || inherited(za_segment_at(ss, slot))) {
             unmap_segment(ss, ops, slot);
             continue;
         }
@@ -250,6 +268,34 @@ void za_segments_close(struct za_segments *ss)
         close_open(ss);
 }
 
+void za_segments_inherit(struct za_segments *ss)
+{
+    za_segments_close(ss);
+    ss->victim = 0;
+    for (uint32_t slot = 1; slot < ss->high; slot++) {
+        struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state != ZA_SEG_CLOSED || inherited(seg))
+            continue;
+        ss->closed_used -= seg->used;
+        ss->closed_live -= seg->live;
+        set_mark(seg, ZA_INHERITED);
+        count_inherited(ss, 1);
+    }
+}
+
+void za_segments_own(struct za_segments *ss)
+{
+    for (uint32_t slot = 1; ss->inherited && slot < ss->high; slot++) {
+        struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state != ZA_SEG_CLOSED || !inherited(seg))
+            continue;
+        ss->closed_used += seg->used;
+        ss->closed_live += seg->live;
+        set_mark(seg, ss->clock);
+        count_inherited(ss, -1);
+    }
+}
+
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
 {
     if (ss->spare && ss->spare_idle) {
@@ -275,7 +321,7 @@ uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops 
 
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
-        if ((seg->state == ZA_SEG_CLOSED || seg->state == ZA_SEG_OPEN) &&
+        if ((seg->state == ZA_SEG_CLOSED || seg->state == ZA_SEG_OPEN) && !inherited(seg) &&
             seg->used - seg->live > most_dead) {
             most_dead = seg->used - seg->live;
             best = slot;

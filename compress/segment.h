@@ -13,7 +13,8 @@
  * is given back.
  *
  * I1  OPEN, CLOSED: live <= used <= ZA_SEGMENT_BYTES; a CLOSED segment has live > 0.
- * I2  closed_used, closed_live are the sums of used and live over the CLOSED segments.
+ * I2  closed_used, closed_live are the sums of used and live over the CLOSED segments that are not
+ *     inherited.
  * I3  One OPEN segment at most, one SPARE at most; every other mapped segment is CLOSED or GRACE.
  * I4  A GRACE segment is neither written nor unmapped before the grace period that began after it
  *     emptied ends.
@@ -23,6 +24,9 @@
  * I6  held of a segment in memory is at least what `used` ever was since its memory was last given
  *     back, in blocks; of a CLOSED one it is no more than `used` takes.  held of struct za_segments
  *     is the sum.
+ * I7  A segment that a forked child has from its parent is CLOSED (or FILED) and marked ZA_INHERITED.
+ *     The system has its memory once for both, as long as neither writes there; so it is neither
+ *     filled nor squeezed nor used again, which would make a second copy and free nothing.
  *
  * Locks: none (writer only, except za_segment_byte).  May sleep: in map, unmap.
  * May fault: own memory only.  Allocates: via ops.
@@ -59,10 +63,11 @@ struct za_segment {
     uint8_t state : 7,
         picked : 1; /* W  enum za_segment_state; what was to be filed of it has been */
     uint8_t file;   /* P  0: in memory; else 1 + the index of its file */
-    uint64_t mark;  /* W  CLOSED: when; FILED: P, serial of its write */
+    uint64_t mark;  /* S  CLOSED: when, or ZA_INHERITED; FILED: P, serial of its write */
 };
 
 #define ZA_SEGMENTS_SHIFT 4u
+#define ZA_INHERITED (UINT64_MAX - 1) /* younger than any age, but not than "all" */
 
 /* Key: W writer only; S written by the writer, read by any (relaxed). */
 struct za_segments {
@@ -81,6 +86,7 @@ struct za_segments {
     uint32_t rested;      /* W  what was used of the open one when it was last looked at */
     uint64_t closed_used; /* W  I2 */
     uint64_t closed_live; /* W  I2 */
+    uint32_t inherited;   /* S  segments: I7 */
     uint64_t filed;       /* S  I5 */
     uint64_t filed_used;  /* W  I5 */
     uint64_t filed_live;  /* W  I5 */
@@ -124,6 +130,19 @@ void za_segments_slot_free(struct za_segments *ss, uint32_t slot);
 void za_segments_filed(struct za_segments *ss, uint32_t slot, const struct za_segment *as);
 /* The next filed segment whose grace is over; its slot is the caller's.  0: none. */
 uint32_t za_segments_gone(struct za_segments *ss);
+/* Any thread, in a read section if it is not the writer: I7. */
+ZA_INLINE bool za_segment_inherited(const struct za_segments *ss, uint32_t slot)
+{
+    const struct za_segment *seg = za_segment_at(ss, slot);
+
+    return __atomic_load_n(&ss->inherited, __ATOMIC_RELAXED) &&
+           __atomic_load_n(&seg->mark, __ATOMIC_RELAXED) == ZA_INHERITED && !seg->file;
+}
+
+/* In a forked child, before its writer and its reader: all there is is inherited. */
+void za_segments_inherit(struct za_segments *ss);
+/* Nobody else has it any more. */
+void za_segments_own(struct za_segments *ss);
 /* The open segment takes no more. */
 void za_segments_close(struct za_segments *ss);
 /* Once a turn: gives back the spare, and what is behind the open one's end, if idle for a turn. */

@@ -228,4 +228,15 @@ void za_store_child(struct za_store *s)
 {
     if (s->read_seq & 1)
         za_store_read_end(s);
+    za_segments_inherit(&s->segments);
+}
+
+void za_store_own(struct za_store *s)
+{
+    za_segments_own(&s->segments);
+}
+
+bool za_store_inherited(const struct za_store *s, uint64_t place)
+{
+    return za_segment_inherited(&s->segments, za_place_slot(place));
 }

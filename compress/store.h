@@ -130,6 +130,10 @@ int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct
 
 /* Child after fork: forget a read section that the parent's reader was in. */
 void za_store_child(struct za_store *s);
+/* WRITER.  The parent is gone: what is here belongs to nobody else, as far as anybody knows. */
+void za_store_own(struct za_store *s);
+/* Is the parent's memory too, where the blob is?  In the read section that the place is from. */
+bool za_store_inherited(const struct za_store *s, uint64_t place);
 
 struct za_store_stats {
     uint64_t blobs, raw_bytes, live_bytes, table_bytes, compacted_bytes;

@@ -68,16 +68,17 @@ static void copy_in(int fd, size_t page, const char *from, bool wake, void (*aga
 }
 
 /*
- * Takes the records of the cluster that share `blob` out of STORED;
+ * Takes the records of the cluster that share `blob` out of STORED, of those that are wanted;
  * bit i: page first + i is F's now.
  */
-static unsigned take_group(size_t first, uint32_t blob, unsigned index[ZA_CLUSTER_PAGES])
+static unsigned take_group(size_t first, uint32_t blob, unsigned wanted,
+                           unsigned index[ZA_CLUSTER_PAGES])
 {
     unsigned taken = 0;
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         uint64_t *rec = &za_pg.pages[first + i];
         za_page r = za_page_get(rec);
-        if (za_page_state(r) != ZA_PAGE_STORED || za_page_blob(r) != blob)
+        if (!(wanted >> i & 1) || za_page_state(r) != ZA_PAGE_STORED || za_page_blob(r) != blob)
             continue;
         index[i] = za_page_index(r);
         if (za_page_swap(rec, r, za_page_make(ZA_PAGE_FILLING, index[i], blob)))
@@ -105,6 +106,23 @@ static void nudge_after(unsigned pages)
     za_mail_nudge();
 }
 
+/*
+ * Which pages of the cluster are to come back with the one asked for: all that are in its blob.  But
+ * what is in the memory of a parent too costs nothing there, and memory of our own here; so of such a
+ * blob the page comes alone, and the others with the second one that is asked for.
+ */
+static unsigned around(size_t first, unsigned asked, uint32_t blob)
+{
+    static size_t alone = ZA_NO_PAGE; /* F only: the cluster of the last page that came so */
+    struct za_blob_view v;
+    za_store_read_begin(za_pg.store);
+    bool theirs = za_store_get(za_pg.store, blob, &v) && za_store_inherited(za_pg.store, v.place);
+    za_store_read_end(za_pg.store);
+    bool second = first == alone;
+    alone = theirs && !second ? first : ZA_NO_PAGE;
+    return theirs && !second ? 1u << asked : ~0u;
+}
+
 /* Restores a STORED page and its group; returns how many pages, 0: W was faster and dropped it. */
 size_t za_fill_stored(size_t page, void (*again)(void))
 {
@@ -113,7 +131,9 @@ size_t za_fill_stored(size_t page, void (*again)(void))
     za_page r = za_page_get(&za_pg.pages[page]);
     if (za_page_state(r) != ZA_PAGE_STORED)
         return 0;
-    unsigned asked = (unsigned)(page - first), taken = take_group(first, za_page_blob(r), index);
+    unsigned asked = (unsigned)(page - first);
+    unsigned wanted = around(first, asked, za_page_blob(r));
+    unsigned taken = take_group(first, za_page_blob(r), wanted, index);
     if (!taken)
         return 0;
     unpack(za_page_blob(r), staging);

@@ -177,6 +177,7 @@ void za_undo_early(void);          /* a child's F, before it registers again */
 
 /* fork.c */
 void za_fork_found_bare(void);
+void za_fork_turn(void);
 void za_fork_exclude(void);
 void za_fork_allow(void);
 void za_fork_bare_child(enum za_fork_way w);

@@ -322,3 +322,51 @@ UNIT_TEST(the_child_forgets_the_parents_reader)
     za_store_read_end(m.s);
     model_free(&m);
 }
+
+/* It is the parent's memory too: moving it would make a second copy. */
+UNIT_TEST(what_a_child_inherited_is_left_where_it_is)
+{
+    struct model m = model_new(1 << 16, 6000, 14);
+    struct za_blob_view v;
+
+    fill_store(&m, 10 * SEGMENT);
+    CHECK(za_store_get(m.s, m.blob[0].id, &v) && !za_store_inherited(m.s, v.place));
+    za_store_child(m.s);
+    uint64_t moved = stats(m.s).compacted_bytes;
+    for (uint32_t i = 0; i < m.n; i++)
+        CHECK(za_store_get(m.s, m.blob[i].id, &v) && za_store_inherited(m.s, v.place));
+    release_share(&m, 60);
+    settle(&m);
+    CHECK_EQ(stats(m.s).compacted_bytes, moved);
+    uint32_t old = m.n;
+    fill_store(&m, 10 * SEGMENT); /* what is its own */
+    CHECK(m.n > old);
+    CHECK(za_store_get(m.s, m.blob[m.n - 1].id, &v) && !za_store_inherited(m.s, v.place));
+    model_check(&m);
+    za_store_child(m.s); /* and the child's child */
+    CHECK(za_store_get(m.s, m.blob[m.n - 1].id, &v) && za_store_inherited(m.s, v.place));
+    model_check(&m);
+    release_share(&m, 50);
+    za_store_own(m.s);
+    CHECK(za_store_get(m.s, m.blob[0].id, &v) && !za_store_inherited(m.s, v.place));
+    waste_is_bounded(&m);
+    CHECK(stats(m.s).compacted_bytes > moved);
+    release_share(&m, 100);
+    settle(&m);
+    CHECK(stats(m.s).mapped_bytes <= SEGMENT);
+    model_free(&m);
+}
+
+UNIT_TEST(inherited_segments_go_when_they_are_empty)
+{
+    struct model m = model_new(1 << 15, 6000, 15);
+
+    fill_store(&m, 10 * SEGMENT);
+    za_store_child(m.s);
+    release_share(&m, 100);
+    settle(&m);
+    CHECK_EQ(stats(m.s).mapped_bytes, 0); /* none is used again */
+    fill_store(&m, 2 * SEGMENT);
+    model_check(&m);
+    model_free(&m);
+}
