@@ -60,8 +60,8 @@ static void wake(size_t page)
 }
 
 /*
- * In a service F waits for somebody who is in the middle of a step: W, or a thread that forks, which
- * may have been on this very processor. F goes before them, so it sleeps after a moment.
+ * In a service F waits for somebody who is in the middle of a step: W, or a thread that forks. That
+ * may have been on this very processor, and F goes before it; so F sleeps after a moment.
  */
 void za_fault_look_again(int fd)
 {

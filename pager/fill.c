@@ -9,8 +9,9 @@
  * I1  A blob is read inside a read section, so its bytes stay put while they are read
  *     (compress/store.h).
  * I2  References taken out of records (page.h I5) are dropped after the last byte was copied.
- * I3  A blob stays unpacked from one page to the next while one child is given everything: the record
- *     of the page before refers to it, and nobody takes contents away meanwhile (calm.c, page.h I8).
+ * I3  A blob stays unpacked from one page to the next while one child is given everything: the
+ *     record of the page before refers to it, and nobody takes contents away meanwhile (calm.c,
+ *     page.h I8).
  *
  * Locks: none (F only).  May sleep: no (retries EAGAIN through the caller's `again`).
  * Allocates: nothing.

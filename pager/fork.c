@@ -353,8 +353,8 @@ void za_fork_bare_child(enum za_fork_way w)
 
 /*
  * What this child gave up while it is still being filled would come back, and what it wants to take
- * out is still reported to the parent.  The doorbell is filled by nobody: who touches it sleeps until
- * F is done and closes the child's userfaultfd.
+ * out is still reported to the parent.  The doorbell is filled by nobody: who touches it sleeps
+ * until F is done and closes the child's userfaultfd.
  */
 static void await_filled(void)
 {

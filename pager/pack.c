@@ -78,8 +78,8 @@ static void drop(size_t page, enum za_stat_id why)
 }
 
 /*
- * To the heap again; a page that is refused stays in limbo, where it costs its user one fault. A bare
- * child made before a copy was has it from the mirror, as long as the record says so (calm.c).
+ * To the heap again; a page that is refused stays in limbo, where it costs its user one fault. A
+ * bare child made before a copy was has it from the mirror, as long as the record says so (calm.c).
  */
 static void give_back_page(size_t page)
 {

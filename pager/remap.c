@@ -25,9 +25,9 @@
  *     nothing that the other still reads: whoever copies, copies from a page that is purged only
  *     after a copy has succeeded, and after that every other copy fails.
  * R5  W's copy of a PACKING page may be torn by F's purge (zeros); the commit fails, as in page.h I6.
- * R6  A bare child made before W's copy finds nothing at the heap address, and F gives it the page from
- *     the mirror (heir.c): W keeps it there, and the record in RETURNING, until it has looked for such
- *     children (calm.c). UFFDIO_MOVE refuses what a child shares.
+ * R6  A bare child made before W's copy finds nothing at the heap address, and F gives it the page
+ *     from the mirror (heir.c): W keeps it there, and the record in RETURNING, until it has looked
+ *     for such children (calm.c). UFFDIO_MOVE refuses what a child shares.
  * R7  The mirror of a unit is reserved anew (tidy) when every record of the unit is KERNEL, STORED
  *     or FILLING.  F makes no other state from these, so it cannot be reading there.
  *

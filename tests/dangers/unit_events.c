@@ -3,7 +3,8 @@
  * unit_events -- while a child is announced and not yet heard of, the kernel refuses to put a page
  * anywhere: the fault thread, which has just begun to restore one, must hear of the child first.
  *
- * No luck is needed: here the restore begins when the fork has, and goes on when the kernel refuses.
+ * No luck is needed: here the restore begins when the fork has, and goes on when the kernel
+ * refuses.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -203,7 +203,7 @@ UNIT_TEST(what_goes_back_is_not_lost_to_a_child)
 static uint32_t *shared; /* with the child: what has happened; atomic */
 enum { NOTHING, BEGINS, BEGUN, FULL };
 
-/* F begins to fill the child when that has begun, or waits: is at the doorbell, and says nothing more. */
+/* F begins to fill the child when that has begun, or stands at the doorbell and says nothing. */
 static int64_t fill_late(int fd, void *dst, const void *src, size_t len, bool wake)
 {
     uint64_t limit = za_os_linux->now() + ZA_NS_PER_S / 2;
