@@ -327,6 +327,13 @@ bench-alloc: $(BUILD)/libzalloc.so
 	@BUILD='$(BUILD)' bench/alloc/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
 	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
 
+# Real programs: throughput against jemalloc's.  QUICK=1: a few minutes.
+.PHONY: bench-programs
+bench-programs: $(BUILD)/libzalloc.so
+	@scripts/install-deps build bench
+	@BUILD='$(BUILD)' bench/programs/run $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') \
+	        $(if $(WITH),--with '$(WITH)') $(BENCH_OPTIONS)
+
 # QUICK=1: about a minute.  As root KSM is measured too: it is switched on for that time.
 .PHONY: bench-dedup
 bench-dedup: $(BUILD)/libzalloc.so $(BENCH)/dedup/index $(BENCH)/dedup/load

@@ -115,8 +115,16 @@ static ZA_NOINLINE void *malloc_rest(size_t size)
     return checked(za_malloc(size));
 }
 
+static ZA_NOINLINE void *malloc_large(size_t size)
+{
+    void *p = za_fast_large_malloc(size);
+    return ZA_LIKELY(p != NULL) ? p : malloc_rest(size);
+}
+
 ZA_EXPORT void *malloc(size_t size)
 {
+    if (ZA_UNLIKELY(size > ZA_CLASS_MAX_SIZE))
+        return malloc_large(size);
     void *p = za_fast_malloc(size);
     return ZA_LIKELY(p != NULL) ? p : malloc_rest(size);
 }

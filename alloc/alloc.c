@@ -132,6 +132,13 @@ static void ZA_NOINLINE free_other(void *p)
     free_small(cls, p);
 }
 
+/* The map says that a large block begins with the unit p lies in. */
+static void ZA_NOINLINE free_large(void *p, uint32_t unit)
+{
+    if (ZA_UNLIKELY((uintptr_t)p & (ZA_UNIT_SIZE - 1)) || !za_fast_large_free(unit))
+        za_large_free(p);
+}
+
 /* Whatever is wrong leaves by a tail call, so that this needs no stack frame. */
 void za_free(void *p)
 {
@@ -147,7 +154,7 @@ void za_free(void *p)
         return;
     }
     if (cls == ZA_MAP_LARGE)
-        za_large_free(p);
+        free_large(p, (uint32_t)(off >> ZA_UNIT_SHIFT));
     else
         free_other(p);
 }

@@ -146,7 +146,8 @@ static unsigned take_transfer(struct za_central *c, void **out, unsigned want)
     unsigned n = (unsigned)za_min(want, c->ntransfer);
     set_transfer(c, c->ntransfer - n);
     c->low = (uint32_t)za_min(c->low, c->ntransfer);
-    memcpy(out, c->transfer + c->ntransfer, n * sizeof(void *));
+    if (n)
+        memcpy(out, c->transfer + c->ntransfer, n * sizeof(void *));
     return n;
 }
 

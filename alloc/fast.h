@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fast -- the fast half of malloc, for those who give it a name.
+ * fast -- the fast halves of malloc and free, for those who give them a name.
  *
- * What it does: takes a slot from the calling thread's cache if there is one.  What it refuses:
- * everything else, which is za_malloc's. Whoever inlines it saves a call and its test for errno.
+ * What it does: takes a slot, or a kept run, from what the calling thread has at hand. What it
+ * refuses: everything else, which is za_malloc's. Whoever inlines it saves a call and its test for
+ * errno.
  *
  * Locks: none.  May sleep: no.  May fault: no.  Allocates: from the thread's cache.
  */
@@ -11,6 +12,7 @@
 #define ZA_ALLOC_FAST_H
 
 #include "alloc/class.h"
+#include "alloc/large.h"
 #include "alloc/tcache.h"
 
 /* NULL: nothing there. */
@@ -32,6 +34,42 @@ ZA_INLINE void *za_fast_malloc(size_t size)
     if (ZA_LIKELY(size <= ZA_CLASS_MAX_SIZE))
         return za_fast_take(za_class_of_medium(size));
     return NULL;
+}
+
+/*
+ * A large block: the run on top of the thread's pocket, if it has the length and nothing behind it.
+ * size > 0; NULL: ask za_malloc.
+ */
+ZA_INLINE void *za_fast_large_malloc(size_t size)
+{
+    struct za_pocket *k = &za_tcache->pocket;
+    unsigned n = k->n, length = k->length[n];
+    uint32_t unit = k->unit[n];
+    size_t usable = (size + za_page_mask) & ~za_page_mask;
+    struct za_span *s = &za_spans[unit];
+    /* Not 0 units, whatever the size: pocket.h I3. */
+    if (length != ((size - 1) >> ZA_UNIT_SHIFT) + 1 || s->size > usable ||
+        za_map_get(unit) != ZA_MAP_PARKED)
+        return NULL;
+    za_pocket_pop(k, length);
+    __atomic_store_n(&s->size, usable, __ATOMIC_RELEASE);
+    za_map_set(unit, ZA_MAP_LARGE);
+    return (void *)za_unit_addr(unit);
+}
+
+/*
+ * The end of the large block that begins with `unit`; false: ask za_large_free.  A pocket without
+ * room is also that of a thread without a cache, or where nothing is kept.
+ */
+ZA_INLINE bool za_fast_large_free(uint32_t unit)
+{
+    struct za_span *s = &za_spans[unit];
+    struct za_pocket *k = &za_tcache->pocket;
+    if (s->rest == ZA_DIRTY || s->units > k->left)
+        return false;
+    za_map_set(unit, ZA_MAP_PARKED);
+    za_pocket_push(k, unit, s->units);
+    return true;
 }
 
 #endif

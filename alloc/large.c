@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alloc/alloc.h"
+#include "alloc/fast.h"
 #include "alloc/heap.h"
 #include "alloc/life.h"
 #include "alloc/misuse.h"
@@ -21,6 +22,8 @@
 #include "base/stat.h"
 #include "os/os.h"
 #include "pager/pager.h"
+
+size_t za_page_mask;
 
 #define POCKET_MOST ((size_t)ZA_POCKET_UNITS << ZA_UNIT_SHIFT)
 /* A resident rest of more than 1/3 of the block is worth a purge, if it pays for the system call
@@ -147,8 +150,6 @@ ZA_INLINE void *block_begin(uint32_t unit, size_t usable, size_t dirty)
     s->rest = ZA_CLEAN;
     if (ZA_UNLIKELY(dirty > usable))
         purge_rest(unit, dirty);
-    if (usable > MOVE_RECORDS)
-        s->since = za_os->now();
     za_map_set(unit, ZA_MAP_LARGE);
     return (void *)za_unit_addr(unit);
 }
@@ -161,7 +162,7 @@ static void *from_pocket(size_t size, size_t *dirty)
     if (unit == ZA_NO_UNIT)
         return NULL;
     check_parked(unit);
-    *dirty = za_spans[unit].since;
+    *dirty = za_spans[unit].size;
     return block_begin(unit, usable, *dirty);
 }
 
@@ -179,6 +180,8 @@ static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
         unit = za_heap_alloc(want, dirty);
     if (unit == ZA_NO_UNIT)
         return unit;
+    if (want->units > ZA_SHELF_UNITS)
+        za_spans[unit].since = za_os->now();
     map_tails(unit, 1, want->units);
     za_stat_add(ZA_STAT_LARGE_ALLOCS, 1);
     return unit;
@@ -187,13 +190,13 @@ static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
 /* From a shelf: its tails are in the map. */
 static uint32_t run_parked(const struct za_heap_want *want, size_t *dirty)
 {
-    if (want->units > ZA_SHELF_UNITS || want->align > 1 || want->prefer != ZA_DIRTY)
+    if (want->units > ZA_SHELF_LONG || want->align > 1 || want->prefer != ZA_DIRTY)
         return ZA_NO_UNIT;
     uint32_t unit = za_shelf_take(want->units);
     if (unit == ZA_NO_UNIT)
         return unit;
     check_parked(unit);
-    *dirty = za_spans[unit].since;
+    *dirty = za_spans[unit].size;
     return unit;
 }
 
@@ -231,28 +234,10 @@ static void *ZA_NOINLINE malloc_long_way(size_t size)
     return size <= ZA_MALLOC_MAX ? za_large_alloc(size, 1) : NULL;
 }
 
-/* The short way: the run on top of the thread's pocket has the length, and nothing behind it.
- * size > 0. */
 void *za_large_malloc(size_t size)
 {
-    struct za_tcache *tc = za_tcache;
-    struct za_pocket *k = &tc->pocket;
-    unsigned n = k->n;
-    size_t usable = za_align_up(size, za_os->page_size);
-    size_t units = ((size - 1) >> ZA_UNIT_SHIFT) + 1; /* not 0, whatever the size: pocket.h I3 */
-    uint32_t unit = k->unit[n];
-    struct za_span *s = &za_spans[unit];
-    if (k->length[n] != units || s->since > usable || za_map_get(unit) != ZA_MAP_PARKED)
-        return malloc_long_way(size);
-    za_tcache_begin(tc);
-    k->n = (uint8_t)(n - 1);
-    k->units = (uint8_t)(k->units - units);
-    za_pocket_count(&k->taken);
-    za_tcache_end(tc);
-    set_size(s, usable);
-    s->rest = ZA_CLEAN;
-    za_map_set(unit, ZA_MAP_LARGE);
-    return (void *)za_unit_addr(unit);
+    void *p = za_fast_large_malloc(size);
+    return ZA_LIKELY(p != NULL) ? p : malloc_long_way(size);
 }
 
 void *za_large_calloc(size_t size)
@@ -283,7 +268,7 @@ static size_t release(uint32_t dead)
         check_parked(unit);
         za_map_set(unit, ZA_MAP_NONE);
         unmap_tails(unit, 1, s->units);
-        za_heap_free(unit, s->since);
+        za_heap_free(unit, s->size);
     }
     return total;
 }
@@ -292,9 +277,9 @@ static size_t release(uint32_t dead)
 static void ZA_NOINLINE block_end(uint32_t unit, size_t dirty)
 {
     struct za_span *s = &za_spans[unit];
-    set_size(s, 0);
-    s->since = s->rest == ZA_DIRTY ? unit_bytes(s->units) : dirty;
-    if (s->since && s->units <= ZA_SHELF_UNITS && za_conf.dirty_decay_ms) {
+    set_size(s, s->rest == ZA_DIRTY ? unit_bytes(s->units) : dirty);
+    s->rest = ZA_CLEAN;
+    if (s->size && s->units <= ZA_SHELF_LONG && za_conf.dirty_decay_ms) {
         uint32_t dead = za_pocket_put(unit);
         if (ZA_UNLIKELY(dead != ZA_NO_UNIT))
             (void)release(dead);
@@ -328,21 +313,15 @@ size_t za_large_trim(void)
     return units + release(za_shelf_all());
 }
 
-/* A pocket without room is also that of a thread without a cache, or where nothing is kept. */
 void za_large_free(void *p)
 {
     uint32_t unit = claim(p);
-    struct za_span *s = &za_spans[unit];
-    struct za_tcache *tc = za_tcache;
-    if (ZA_UNLIKELY(s->rest == ZA_DIRTY || !za_pocket_has_room(&tc->pocket, s->units))) {
-        block_end(unit, s->size);
-        return;
-    }
-    s->since = s->size;
-    set_size(s, 0);
-    za_tcache_begin(tc);
-    za_pocket_push(&tc->pocket, unit, s->units);
-    za_tcache_end(tc);
+    block_end(unit, za_spans[unit].size);
+}
+
+void za_large_init(void)
+{
+    za_page_mask = za_os->page_size - 1;
 }
 
 size_t za_large_usable(const void *p)

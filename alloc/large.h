@@ -18,6 +18,12 @@
 
 #include "alloc/span.h"
 
+#pragma GCC visibility push(hidden)
+extern size_t za_page_mask; /* the system's page size - 1 */
+#pragma GCC visibility pop
+
+/* Once, before the first block; single-threaded. */
+void za_large_init(void);
 /* `align` is any power of two. */
 void *za_large_alloc(size_t size, size_t align);
 void *za_large_malloc(size_t size); /* za_large_alloc(size, 1); any size */

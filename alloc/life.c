@@ -31,6 +31,7 @@ static void start(uint32_t *next, size_t reserve_bytes)
         return;
     za_heap_init();
     za_central_init();
+    za_large_init();
     /* Without the pager the heap is a plain one: nothing to do about a refusal. */
     (void)za_pager_init(za_heap_base, za_heap_size, &za_alloc_region_ops);
     *next = ZA_LIFE_READY;
@@ -109,6 +110,11 @@ uint64_t za_alloc_decay_due(uint64_t now_ns)
     if (!caches_idle())
         due = za_min(due, now_ns + decay_ns() / CACHE_DECAYS);
     return za_max(due, now_ns + ZA_NS_PER_MS);
+}
+
+void za_thread_idle(void)
+{
+    za_tcache_empty();
 }
 
 size_t za_trim(void)

@@ -83,6 +83,8 @@ static size_t live_in_large(uintptr_t page, size_t page_size, uint64_t *mask)
     uint32_t head = za_large_head((page - za_heap_base) >> ZA_UNIT_SHIFT);
     if (head == ZA_NO_UNIT)
         return all_live(page_size, mask);
+    if (za_map_get(head) == ZA_MAP_PARKED)
+        return 0;
     size_t size = __atomic_load_n(&za_spans[head].size, __ATOMIC_ACQUIRE);
     return page - za_unit_addr(head) < size ? all_live(page_size, mask) : 0;
 }

@@ -15,8 +15,8 @@
 static uint32_t remove_at(struct za_pocket *k, unsigned i)
 {
     uint32_t unit = k->unit[i];
-    k->units = (uint8_t)(k->units - k->length[i]);
-    k->n--;
+    k->left = (uint8_t)(k->left + k->length[i]);
+    __atomic_store_n(&k->n, (uint8_t)(k->n - 1), __ATOMIC_RELAXED);
     for (; i <= k->n; i++) {
         k->unit[i] = k->unit[i + 1];
         k->length[i] = k->length[i + 1];
@@ -34,7 +34,6 @@ uint32_t za_pocket_take(uint32_t units)
             continue;
         za_tcache_begin(tc);
         unit = remove_at(k, i);
-        za_pocket_count(&k->taken);
         za_tcache_end(tc);
         break;
     }
@@ -61,9 +60,16 @@ static bool fits(struct za_tcache *tc, uint32_t units)
     if (ZA_UNLIKELY(!tc->pocket.room)) {
         if (!za_tcache_charge(tc, POCKET_BYTES))
             return false;
-        tc->pocket.room = ZA_POCKET_UNITS;
+        tc->pocket.room = tc->pocket.left = ZA_POCKET_UNITS;
     }
     return true;
+}
+
+/* The oldest run goes on to a shelf; the list of those that must leave there. */
+static uint32_t lose(struct za_pocket *k)
+{
+    __atomic_store_n(&k->lost, k->lost + 1, __ATOMIC_RELAXED);
+    return za_shelf_put(remove_at(k, 1));
 }
 
 uint32_t za_pocket_put(uint32_t unit)
@@ -76,8 +82,8 @@ uint32_t za_pocket_put(uint32_t unit)
     }
     struct za_pocket *k = &tc->pocket;
     za_tcache_begin(tc);
-    while (!za_pocket_has_room(k, units))
-        dead = join(za_shelf_put(remove_at(k, 1)), dead);
+    while (units > k->left)
+        dead = join(lose(k), dead);
     za_pocket_push(k, unit, units);
     za_tcache_end(tc);
     return dead;
@@ -88,9 +94,24 @@ uint32_t za_pocket_empty(struct za_tcache *tc)
     struct za_pocket *k = &tc->pocket;
     uint32_t dead = ZA_NO_UNIT;
     while (k->n)
-        dead = join(za_shelf_put(remove_at(k, 1)), dead);
+        dead = join(lose(k), dead);
     if (k->room)
         za_tcache_refund(tc, POCKET_BYTES);
-    k->room = 0;
+    k->room = k->left = 0;
     return dead;
+}
+
+void za_pocket_mend(struct za_pocket *k)
+{
+    k->left = k->room;
+    for (unsigned i = 1; i <= k->n; i++)
+        k->left = (uint8_t)(k->left - k->length[i]);
+}
+
+uint64_t za_pocket_taken(const struct za_pocket *k)
+{
+    uint64_t put = __atomic_load_n(&k->put, __ATOMIC_RELAXED);
+    uint64_t rest = __atomic_load_n(&k->lost, __ATOMIC_RELAXED);
+    rest += __atomic_load_n(&k->n, __ATOMIC_RELAXED);
+    return put > rest ? put - rest : 0;
 }

@@ -8,8 +8,13 @@
  * together (alloc/tcache.h).
  *
  *  I1  A run in a pocket is parked, and with nobody else.
- *  I2  A pocket holds at most ZA_POCKET_RUNS runs and `room` units.
+ *  I2  left + the lengths of its runs = room.  No run is shorter than a unit, so there is a place
+ *      for each that there is room for.
  *  I3  Runs stand at 1 .. n; length[0] is 0, which no run is: an empty pocket needs no question.
+ *
+ * fork: I1 and I3 hold at every instruction, since n is lowered before a run is used and raised
+ * after it was written; I2 is mended in the child (za_pocket_mend).  A run that was on its way in
+ * or out is nobody's there, and stays parked for ever.
  *
  * Lock key: (o) the owning thread only.
  * Locks: the shelves' words.  May sleep: no.  May fault: no.  Allocates: nothing.
@@ -19,42 +24,39 @@
 
 #include "base/base.h"
 
-#define ZA_POCKET_RUNS 4u
 #define ZA_POCKET_UNITS 8u
 
 struct za_tcache;
 
 /* Born, owned and recycled with its thread's cache. */
 struct za_pocket {
-    uint32_t unit[ZA_POCKET_RUNS + 1];  /* (o) first units of the runs, the last freed on top */
-    uint8_t length[ZA_POCKET_RUNS + 1]; /* (o) theirs, in units */
-    uint8_t n;                          /* (o) runs */
-    uint8_t units;                      /* (o) in all of them */
-    uint8_t room;                       /* (o) units it may hold; 0: not charged for yet */
-    uint64_t taken;                     /* (o) blocks served, since its birth */
-    uint64_t put;                       /* (o) runs that came in */
+    uint32_t unit[ZA_POCKET_UNITS + 1];  /* (o) first units of the runs, the last freed on top */
+    uint8_t length[ZA_POCKET_UNITS + 1]; /* (o) theirs, in units */
+    uint8_t n;                           /* (o a) runs */
+    uint8_t left;                        /* (o) units it may still hold */
+    uint8_t room;                        /* (o) units it may hold; 0: not charged for yet */
+    uint64_t put;                        /* (o a) runs that came in, since its birth */
+    uint64_t lost;                       /* (o a) of these, went to a shelf */
 };
 
-/* Counters of the owner alone that za_tcache_stats reads meanwhile. */
-ZA_INLINE void za_pocket_count(uint64_t *counter)
-{
-    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-}
-
-/* There is room (I2). */
+/* There is room for it. */
 ZA_INLINE void za_pocket_push(struct za_pocket *k, uint32_t unit, uint32_t units)
 {
     unsigned n = k->n + 1u;
     k->unit[n] = unit;
     k->length[n] = (uint8_t)units;
-    k->units = (uint8_t)(k->units + units);
-    k->n = (uint8_t)n;
-    za_pocket_count(&k->put);
+    k->left = (uint8_t)(k->left - units);
+    __atomic_signal_fence(__ATOMIC_RELEASE); /* fork may stop us here: the run before n */
+    __atomic_store_n(&k->n, (uint8_t)n, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->put, k->put + 1, __ATOMIC_RELAXED);
 }
 
-ZA_INLINE bool za_pocket_has_room(const struct za_pocket *k, uint32_t units)
+/* Takes the top run, of `units`, off. */
+ZA_INLINE void za_pocket_pop(struct za_pocket *k, unsigned units)
 {
-    return k->n < ZA_POCKET_RUNS && k->units + units <= k->room;
+    __atomic_store_n(&k->n, (uint8_t)(k->n - 1), __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_RELEASE); /* fork may stop us here: n before the run is used */
+    k->left = (uint8_t)(k->left + units);
 }
 
 /* Takes a run of that length out of the calling thread's pocket; ZA_NO_UNIT: there is none. */
@@ -66,5 +68,9 @@ uint32_t za_pocket_take(uint32_t units);
 uint32_t za_pocket_put(uint32_t unit);
 /* Takes everything out of the pocket and gives up its room; the list of those that must leave. */
 uint32_t za_pocket_empty(struct za_tcache *tc);
+/* In a fork's child: restores I2 of a thread that is gone. */
+void za_pocket_mend(struct za_pocket *k);
+/* Blocks it has served; any thread, not exact meanwhile. */
+uint64_t za_pocket_taken(const struct za_pocket *k);
 
 #endif

@@ -30,14 +30,20 @@ bool za_class_stats(unsigned cls, struct za_class_stats *out)
 
 static void sum_large(uint32_t unit, void *arg)
 {
-    if (za_spans[unit].kind == ZA_RUN_LARGE)
+    if (za_spans[unit].kind == ZA_RUN_LARGE && za_map_get(unit) == ZA_MAP_LARGE)
         *(uint64_t *)arg += __atomic_load_n(&za_spans[unit].size, __ATOMIC_RELAXED);
 }
 
 /* The pockets' counts only grow: what is new since the last time is added. */
 static void add_new(enum za_stat_id id, uint64_t *seen, uint64_t now)
 {
-    za_stat_add(id, (int64_t)(now - __atomic_exchange_n(seen, now, __ATOMIC_RELAXED)));
+    uint64_t before = __atomic_load_n(seen, __ATOMIC_RELAXED);
+    while (now > before)
+        if (__atomic_compare_exchange_n(seen, &before, now, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
+            za_stat_add(id, (int64_t)(now - before));
+            return;
+        }
 }
 
 void za_alloc_stats(void)

@@ -29,6 +29,10 @@ static struct shelf {
     uint32_t unit[ROOM];
 } __attribute__((aligned(ZA_CACHELINE))) shelves[SHELVES];
 
+/* The place for a long run: its first unit + 1, and its length below; 0: empty. */
+static uint64_t long_run;  /* atomic */
+static uint64_t long_idle; /* what decay, which is one at a time, saw there last */
+
 static bool enter(struct shelf *s)
 {
     return !__atomic_load_n(&s->word, __ATOMIC_RELAXED) &&
@@ -120,8 +124,46 @@ static uint32_t put(struct shelf *s, uint32_t unit)
 
 /* --- all of them --------------------------------------------------------- */
 
+static uint64_t long_word(uint32_t unit)
+{
+    return (uint64_t)(unit + 1) << 32 | za_spans[unit].units;
+}
+
+/* What was there before, as a list. */
+static uint32_t change_long(uint64_t with)
+{
+    uint64_t old = __atomic_exchange_n(&long_run, with, __ATOMIC_ACQ_REL);
+    if (!old)
+        return ZA_NO_UNIT;
+    uint32_t unit = (uint32_t)(old >> 32) - 1;
+    za_spans[unit].next = ZA_NO_UNIT;
+    return unit;
+}
+
+/* If it has been taken and put back meanwhile, with the same length, so much the better. */
+static uint32_t take_long(uint32_t units)
+{
+    uint64_t seen = __atomic_load_n(&long_run, __ATOMIC_RELAXED);
+    if (!seen || (uint32_t)seen != units ||
+        !__atomic_compare_exchange_n(&long_run, &seen, 0, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return ZA_NO_UNIT;
+    za_stat_add(ZA_STAT_LARGE_ALLOCS, 1);
+    return (uint32_t)(seen >> 32) - 1;
+}
+
+static uint32_t idle_long(void)
+{
+    uint64_t there = __atomic_load_n(&long_run, __ATOMIC_RELAXED);
+    uint32_t dead = there && there == long_idle ? change_long(0) : ZA_NO_UNIT;
+    long_idle = there;
+    return dead;
+}
+
 uint32_t za_shelf_take(uint32_t units)
 {
+    if (units > ZA_SHELF_UNITS)
+        return take_long(units);
     unsigned first = own();
     for (unsigned i = 0; i < SHELVES; i++) {
         struct shelf *s = &shelves[(first + i) % SHELVES];
@@ -137,6 +179,8 @@ uint32_t za_shelf_take(uint32_t units)
 
 uint32_t za_shelf_put(uint32_t unit)
 {
+    if (za_spans[unit].units > ZA_SHELF_UNITS)
+        return change_long(long_word(unit));
     struct shelf *s = &shelves[own()];
     if (!enter(s)) {
         za_spans[unit].next = ZA_NO_UNIT;
@@ -149,7 +193,7 @@ uint32_t za_shelf_put(uint32_t unit)
 
 uint32_t za_shelf_idle(void)
 {
-    uint32_t dead = ZA_NO_UNIT;
+    uint32_t dead = idle_long();
     for (unsigned i = 0; i < SHELVES; i++) {
         struct shelf *s = &shelves[i];
         if (!count(s) || !enter(s))
@@ -163,7 +207,7 @@ uint32_t za_shelf_idle(void)
 
 uint32_t za_shelf_all(void)
 {
-    uint32_t dead = ZA_NO_UNIT;
+    uint32_t dead = change_long(0);
     for (unsigned i = 0; i < SHELVES; i++) {
         struct shelf *s = &shelves[i];
         enter_waiting(s);
@@ -177,7 +221,7 @@ uint32_t za_shelf_all(void)
 
 size_t za_shelf_stats(void)
 {
-    size_t units = 0;
+    size_t units = (uint32_t)__atomic_load_n(&long_run, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < SHELVES; i++) {
         struct shelf *s = &shelves[i];
         enter_waiting(s);
@@ -194,7 +238,7 @@ bool za_shelf_empty(void)
     for (unsigned i = 0; i < SHELVES; i++)
         if (count(&shelves[i]))
             return false;
-    return true;
+    return !__atomic_load_n(&long_run, __ATOMIC_RELAXED);
 }
 
 static void check(const struct shelf *s)
@@ -203,7 +247,7 @@ static void check(const struct shelf *s)
     ZA_ASSERT(s->n <= ROOM && s->idle <= s->n);
     for (uint32_t i = 0; i < s->n; i++) {
         const struct za_span *r = &za_spans[s->unit[i]];
-        ZA_ASSERT(r->kind == ZA_RUN_LARGE && r->units == s->length[i] && r->size == 0);
+        ZA_ASSERT(r->kind == ZA_RUN_LARGE && r->units == s->length[i] && r->rest == ZA_CLEAN);
         ZA_ASSERT(r->units <= ZA_SHELF_UNITS && za_map_get(s->unit[i]) == ZA_MAP_PARKED);
         units += r->units;
     }

@@ -9,8 +9,12 @@
  * top down, so that the bottom holds what nobody wants, and given up from there by decay.
  *
  * A parked run is still a large block to the page heap (kind LARGE) and keeps the class map bytes
- * of its tails.  Its first byte is ZA_MAP_PARKED, which no free and no realloc accepts, and its
- * size is 0, so that the pager sees no live byte in it (alloc/span.h).
+ * of its tails.  Its first byte is ZA_MAP_PARKED, which no free and no realloc accepts, and by
+ * which the pager knows that no byte in it is alive (alloc/span.h).
+ *
+ * Of the longer runs, up to 8 MiB, the one freed last is kept in a place of its own: a buffer that
+ * is had and given back in a loop.  The place is one word, exchanged as a whole; what was there
+ * before has to leave.
  *
  *  I1  A run on a shelf is parked, of at most ZA_SHELF_UNITS units, and on no other shelf.
  *  I2  A shelf holds at most ROOM runs and SHELF_BYTES.
@@ -25,12 +29,13 @@
 
 #include "alloc/span.h"
 
-#define ZA_SHELF_UNITS 16u /* longer runs are not kept */
+#define ZA_SHELF_UNITS 16u /* longer runs do not go on a shelf */
+#define ZA_SHELF_LONG 128u /* and what is longer than this is not kept at all */
 
-/* A run of exactly `units`, still parked; ZA_NO_UNIT: none. */
+/* A run of exactly `units`, at most ZA_SHELF_LONG, still parked; ZA_NO_UNIT: none. */
 uint32_t za_shelf_take(uint32_t units);
 /*
- * Keeps a parked run.  Runs that must leave, perhaps this one, come back as a list through `next`
+ * Keeps a parked run of at most ZA_SHELF_LONG units.  Runs that must leave, perhaps this one, come back as a list through `next`
  * for the caller to end; ZA_NO_UNIT: none.
  */
 uint32_t za_shelf_put(uint32_t unit);

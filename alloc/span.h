@@ -30,7 +30,7 @@
  * ever), and reads class and address again; if either changed it calls the page live, which is
  * always allowed.
  *   - A large block lives while its first map byte is LARGE.  Its death is that byte's change to
- * PARKED, then size 0; its next life is the new size, then LARGE (release), then the pointer.  The
+ * PARKED; its next life is the new size, then LARGE (release), then the pointer.  The
  * bytes of a block that lives do not change, so whoever reads PARKED, or a size that ends before
  * the page, looked after the page's block died.  (Two threads that free the same block at the same
  * moment may park it twice; whoever takes it second finds it not PARKED, and that is fatal.)
@@ -77,7 +77,7 @@ enum za_run_kind { ZA_RUN_NONE, ZA_RUN_TAIL, ZA_RUN_FREE, ZA_RUN_BUSY, ZA_RUN_SP
  */
 struct za_span {
     uint64_t *bits; /* (c a) span: 1 = slot is out */
-    size_t size;    /* (o a) large: usable bytes, whole pages; parked: 0; (h) free: bytes from its
+    size_t size;    /* (o a) large: usable bytes, whole pages; (o) parked, (h) free: bytes from its
                        start that may not be zero */
     uint32_t next;  /* (c) span: list of its bucket; (h) free and dirty: younger in the age list;
                        (o) on its way to the page heap: list of the dead */
@@ -86,14 +86,14 @@ struct za_span {
     uint32_t right; /* (h) free: tree */
     uint32_t units; /* (h, o read) length of the run, in its first record */
     uint32_t head;  /* (h, o, a) tail: first unit of the run */
-    uint64_t since; /* (h) free and dirty: when it became free, ns; (o) parked: bytes from its start
-                       that may not be zero; (o) large: when it was born, if long enough to be
-                       moved by records, else any time before */
+    uint64_t since; /* (h) free and dirty: when it became free, ns; (o) large: when its run came
+                       from the page heap, if long enough to be moved by records, else any time
+                       before */
     uint16_t nfree; /* (c) span: slots that are in */
     uint16_t hint;  /* (c) span: no clear bit in a word below this one */
     uint8_t kind;   /* (h, o read) enum za_run_kind */
     uint8_t bucket; /* (c) span: list it is in, or ZA_SPAN_FULL */
-    uint8_t rest;   /* (o) large: ZA_DIRTY unless what lies behind its size is clean */
+    uint8_t rest; /* (o) large: ZA_DIRTY unless what lies behind its size is clean; parked: clean */
     uint8_t pad;
 } __attribute__((aligned(ZA_CACHELINE)));
 

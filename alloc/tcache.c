@@ -287,9 +287,9 @@ void za_thread_exit(void)
     set_threads(threads.threads - 1);
     threads.refills += tc->refills;
     threads.flushes += tc->flushes;
-    threads.pocket_takes += tc->pocket.taken;
+    threads.pocket_takes += za_pocket_taken(&tc->pocket);
     threads.pocket_puts += tc->pocket.put;
-    tc->refills = tc->flushes = tc->pocket.taken = tc->pocket.put = 0;
+    tc->refills = tc->flushes = tc->pocket.put = tc->pocket.lost = 0;
     link_into(&threads.recycled, tc);
     za_unlock(&threads.lock);
 }
@@ -414,7 +414,7 @@ void za_tcache_stats(struct za_tcache_stats *out)
     for (struct za_tcache *tc = threads.alive; tc; tc = tc->next) {
         out->refills += __atomic_load_n(&tc->refills, __ATOMIC_RELAXED);
         out->flushes += __atomic_load_n(&tc->flushes, __ATOMIC_RELAXED);
-        out->pocket_takes += __atomic_load_n(&tc->pocket.taken, __ATOMIC_RELAXED);
+        out->pocket_takes += za_pocket_taken(&tc->pocket);
         out->pocket_puts += __atomic_load_n(&tc->pocket.put, __ATOMIC_RELAXED);
     }
     za_unlock(&threads.lock);
@@ -448,6 +448,9 @@ void za_tcache_check(void)
         bytes += r->depth * (size_t)za_class_cell[cls].size;
     }
     ZA_ASSERT(bytes == tc->bytes);
+    struct za_pocket k = tc->pocket;
+    za_pocket_mend(&k);
+    ZA_ASSERT(k.left == tc->pocket.left && k.left <= k.room && !k.length[0]);
 }
 
 /* --- fork ---------------------------------------------------------------- */
@@ -469,7 +472,8 @@ static void forget(struct za_tcache *tc)
         tc->bin[cls] = za_tcache_none.bin[cls];
         tc->rest[cls] = (struct za_bin_rest){0};
     }
-    tc->pocket.n = tc->pocket.units = tc->pocket.room = 0;
+    tc->pocket.lost += tc->pocket.n;
+    tc->pocket.n = tc->pocket.left = tc->pocket.room = 0;
     account(tc, 0);
     tc->busy = 0;
 }
@@ -483,6 +487,8 @@ void za_tcache_postfork_child(void)
             continue;
         if (tc->busy)
             forget(tc);
+        else
+            za_pocket_mend(&tc->pocket);
         unlink_from(tc);
         set_threads(threads.threads - 1);
         link_into(&threads.recycled, tc);

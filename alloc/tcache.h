@@ -30,7 +30,7 @@
 #include "alloc/class.h"
 #include "alloc/pocket.h"
 
-#define ZA_TCACHE_BYTES (2 * ZA_MIB)
+#define ZA_TCACHE_BYTES (4 * ZA_MIB)
 #define ZA_TCACHE_TOTAL (16 * ZA_MIB)
 
 /* What the fast paths touch: four to a cache line. */

@@ -19,7 +19,9 @@
       "a page untouched for this long is cold, at first; follows how often pages come back") \
     X(dense_ms, U64, 30000, 0, 86400000, "ms", \
       "stored this long: packed again, denser (zstd); 0: never") \
-    X(cpu_limit, U64, 15, 1, 100, "percent", "background CPU at most, in percent of one core") \
+    X(cpu_limit, U64, 15, 1, 100, "percent", \
+      "background CPU at most, in percent of one core; all of one while memory is short " \
+      "(`pager.strain`)") \
     X(target, SIZE, 0, 0, (UINT64_MAX >> 1), "bytes", \
       "shrink the footprint to this, coldest first; 0: none") \
     X(start_bytes, SIZE, (16u << 20), 0, (UINT64_MAX >> 1), "bytes", \

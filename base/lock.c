@@ -12,6 +12,7 @@
 #include "base/lock.h"
 
 #include "base/raw.h"
+#include "base/stat.h"
 
 /* Longer than our longest short section, shorter than a sleep and a wake. */
 #define SPINS 100
@@ -95,8 +96,10 @@ static bool take_spinning(struct za_lock *l)
 
 static ZA_NOINLINE void take_slow(struct za_lock *l)
 {
+    za_stat_add(ZA_STAT_LOCK_WAITS, 1);
     if (take_spinning(l))
         return;
+    za_stat_add(ZA_STAT_LOCK_SLEEPS, 1);
     while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0) /* I2 */
         za_raw_futex_wait(&l->word, 2);
 }

@@ -38,6 +38,7 @@
     X(D1_UNDO, "d1-undo", "D1", "what libc touched in a child that nobody served is undone") \
     X(D1_THAW, "d1-thaw", "D1", "where neither is possible, all comes back before the fork") \
     X(D1_STOP, "d1-stop", "D1", "a child that cannot be served is stopped") \
+    X(D1_FILLED, "d1-filled", "D1", "a child begins when it has been given everything") \
     X(D1_FILES, "d1-files", "D1", "open FILEs are made resident before the fork") \
     X(D1_LEND, "d1-lend", "D1", "a child is lent the file that pages are in") \
     X(D1_WINDOW, "d1-window", "D1", "no record changes while a fork is under way") \
@@ -47,6 +48,9 @@
       "records are compared with what is present after a fork") \
     X(D1_BARE, "d1-bare", "D1", "a child without handlers finds out, and begins anew") \
     X(D1_EVENTS, "d1-events", "D1", "a fork is heard of in the middle of a restore") \
+    X(D1_BACK, "d1-back", "D1", \
+      "what is copied back stays where a child is given it until there is none") \
+    X(D1_SLEEP, "d1-sleep", "D1", "the fault thread sleeps while it waits for the worker") \
     X(D1_PATIENCE, "d1-patience", "D1", "a child that is held up is filled after a second") \
     X(D2_STDIO_LOCK, "d2-stdio-lock", "D2", "libc's list of FILEs is locked before our locks") \
     X(D3_UNSHARE, "d3-unshare", "D3", "pages left shared by a dead child are made exclusive") \

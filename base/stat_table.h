@@ -31,6 +31,8 @@
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
     X(THREADS, "cache.threads", GAUGE, "", "thread caches alive") \
+    X(LOCK_WAITS, "lock.waits", COUNTER, "", "locks of the allocator that were found taken") \
+    X(LOCK_SLEEPS, "lock.sleeps", COUNTER, "", "of these, slept for") \
     X(FOREIGN_FREES, "foreign.frees", COUNTER, "", "pointers not ours handed on or ignored") \
     X(NOMEM, "alloc.nomem", COUNTER, "", "requests refused with ENOMEM") \
     /* pager */ \
@@ -118,7 +120,9 @@
     X(ST_LIVE, "store.live_bytes", GAUGE, "bytes", "bytes of living blobs with their headers") \
     X(ST_DICTS, "store.dictionary_bytes", GAUGE, "bytes", \
       "dictionaries, their training, and room for zstd") \
-    X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "bytes of store segments mapped") \
+    X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "store segments mapped: address space") \
+    X(ST_HELD, "store.held_bytes", GAUGE, "bytes", "memory that store segments hold") \
+    X(ST_TABLE, "store.table_bytes", GAUGE, "bytes", "memory of the table of blobs") \
     X(ST_COMPACTED, "store.compacted_bytes", COUNTER, "bytes", "blob bytes moved by compaction") \
     X(ST_NOMEM, "store.nomem", COUNTER, "", "segments the system refused") \
     /* dedup: scanned = zero + same + duplicate + unique + skipped */ \

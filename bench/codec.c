@@ -422,8 +422,8 @@ static void compact_all(struct za_store *s)
     speed("compact", BLOBS, st.compacted_bytes, t1 - t0);
     printf(
         "waste      %.2f %% of stored bytes after a random half died; metadata %.2f bytes a page\n",
-        100.0 * (double)(st.mapped_bytes - st.live_bytes) / (double)st.live_bytes,
-        (double)(st.table_bytes + st.blobs * 16) / ((double)st.blobs * 4));
+        100.0 * (double)(st.held_bytes - st.live_bytes) / (double)st.live_bytes,
+        (double)(st.table_bytes + st.blobs * 12) / ((double)st.blobs * 4));
 }
 
 static void store_table(char *data)

@@ -8,10 +8,12 @@
 #include "compress/store_private.h"
 #include "os/os.h"
 
-/* Items are used from the front, so this is the part of a ladder that is resident. */
+/* Items are used from the front, so this is the part of a ladder's own rungs that is resident. */
 static uint64_t touched(const struct za_ladder *l, uint32_t high)
 {
-    return za_align_up((size_t)high * l->item_bytes, za_os->page_size);
+    uint32_t given = l->given << l->first_shift;
+
+    return high > given ? za_align_up((size_t)(high - given) * l->item_bytes, za_os->page_size) : 0;
 }
 
 static uint64_t look(const uint64_t *counter)
@@ -30,10 +32,12 @@ void za_store_stats(const struct za_store *s, struct za_store_stats *out)
         .live_bytes = look(&s->counts.live_bytes),
         .compacted_bytes = look(&s->counts.compacted_bytes),
         .mapped_bytes = look(&s->segments.mapped) * ZA_SEGMENT_BYTES,
+        .held_bytes = look(&s->segments.held) * ZA_SEGMENT_BLOCK,
         .file_blobs = look(&s->file_blobs),
         .file_live_bytes = look(&s->segments.filed_live),
         .file_bytes = za_tier_bytes(&s->tier),
-        .table_bytes = za_align_up(sizeof(*s), za_os->page_size) + touched(&s->table.ladder, ids) +
+        .table_bytes = za_align_up(sizeof(*s), za_os->page_size) +
+                       touched(&s->table.ladder, (ids + ZA_GROUP_IDS - 1) / ZA_GROUP_IDS) +
                        touched(&s->segments.ladder, slots),
     };
 }
@@ -64,9 +68,10 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
     if (index < s->table.ladder.rungs)
         return rung_area(&s->table.ladder, index, addr, len);
     index -= s->table.ladder.rungs;
-    if (index < s->segments.ladder.rungs)
-        return rung_area(&s->segments.ladder, index, addr, len);
-    index -= s->segments.ladder.rungs;
+    const struct za_ladder *l = &s->segments.ladder;
+    if (index < l->rungs - l->given)
+        return rung_area(l, index + l->given, addr, len);
+    index -= l->rungs - l->given;
     if (index + 1 >= s->segments.high)
         return false;
     const struct za_segment *seg = za_segment_at(&s->segments, index + 1);
@@ -89,13 +94,12 @@ static uint32_t check_blobs(const struct za_store *s, uint32_t slot, struct sums
     for (uint32_t at = 0; at < seg->used;) {
         uint64_t place = za_place_make(slot, at);
         const struct za_blob *b = za_store_blob(s, place);
-        uint32_t bytes = za_blob_bytes(b->size);
+        uint32_t bytes = za_blob_bytes(za_blob_size(b));
         uint64_t word = za_entry_get(za_table_at(&s->table, b->id));
         if (za_word_place(word) == place) {
-            ZA_ASSERT(za_word_refs(word) > 0);
             live += bytes;
             sum->blobs++;
-            sum->raw += b->raw;
+            sum->raw += za_blob_raw(b);
         }
         at += bytes;
         ZA_ASSERT(at <= seg->used);
@@ -113,14 +117,14 @@ static uint32_t check_filed(const struct za_store *s, uint32_t slot, struct sums
     for (uint32_t i = 0; i < x->n; i++) {
         const struct za_filed *f = &x->blob[i];
         uint64_t word = za_entry_get(za_table_at(&s->table, f->head.id));
-        ZA_ASSERT(f->at >= end && f->at + f->head.size <= x->bytes);
-        end = f->at + f->head.size;
+        ZA_ASSERT(f->at >= end && f->at + za_blob_size(&f->head) <= x->bytes);
+        end = f->at + za_blob_size(&f->head);
         if (za_word_place(word) != ((uint64_t)slot << 16 | i))
             continue;
-        live += za_blob_bytes(f->head.size);
+        live += za_blob_bytes(za_blob_size(&f->head));
         sum->blobs++;
         sum->filed++;
-        sum->raw += f->head.raw;
+        sum->raw += za_blob_raw(&f->head);
     }
     return live;
 }
@@ -128,8 +132,8 @@ static uint32_t check_filed(const struct za_store *s, uint32_t slot, struct sums
 static void check_segments(const struct za_store *s, struct sums *sum)
 {
     const struct za_segments *ss = &s->segments;
-    uint64_t mapped = 0, used = 0, live = 0, filed = 0, filed_used = 0, filed_live = 0;
-    uint32_t count[ZA_SEG_FILED + 1] = {0};
+    uint64_t mapped = 0, used = 0, live = 0, filed = 0, filed_used = 0, filed_live = 0, held = 0;
+    uint32_t count[ZA_SEG_FILED + 1] = {0}, inherited = 0;
 
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
@@ -137,6 +141,7 @@ static void check_segments(const struct za_store *s, struct sums *sum)
         count[seg->state]++;
         mapped += seg->base && !seg->file;
         filed += seg->file != 0;
+        held += seg->held;
         ZA_ASSERT(seg->state != ZA_SEG_FILED || (seg->file && seg->live > 0));
         if (seg->state == ZA_SEG_FILED) {
             ZA_ASSERT(check_filed(s, slot, sum) == seg->live && seg->live <= seg->used);
@@ -146,16 +151,21 @@ static void check_segments(const struct za_store *s, struct sums *sum)
         }
         if (seg->state != ZA_SEG_OPEN && seg->state != ZA_SEG_CLOSED)
             continue;
-        ZA_ASSERT(seg->live <= seg->used && seg->used <= ZA_SEGMENT_BYTES);
+        ZA_ASSERT(seg->live <= seg->used && seg->used <= (uint64_t)seg->held * ZA_SEGMENT_BLOCK);
+        ZA_ASSERT(seg->used <= ZA_SEGMENT_BYTES);
         ZA_ASSERT(check_blobs(s, slot, sum) == seg->live);
         sum->live += seg->live;
+        bool theirs = seg->state == ZA_SEG_CLOSED && seg->mark == ZA_INHERITED;
+        inherited += theirs;
         if (seg->state == ZA_SEG_CLOSED) {
             ZA_ASSERT(seg->live > 0);
-            used += seg->used;
-            live += seg->live;
+            used += theirs ? 0 : seg->used;
+            live += theirs ? 0 : seg->live;
         }
     }
-    ZA_ASSERT(mapped == ss->mapped && used == ss->closed_used && live == ss->closed_live);
+    ZA_ASSERT(inherited == ss->inherited);
+    ZA_ASSERT(held == ss->held && mapped == ss->mapped && used == ss->closed_used &&
+              live == ss->closed_live);
     ZA_ASSERT(filed == ss->filed && filed_used == ss->filed_used && filed_live == ss->filed_live);
     ZA_ASSERT(count[ZA_SEG_OPEN] == (ss->open != 0) && count[ZA_SEG_SPARE] == (ss->spare != 0));
     ZA_ASSERT(!ss->victim || za_segment_at(ss, ss->victim)->state == ZA_SEG_CLOSED);
@@ -177,8 +187,8 @@ static uint64_t list_length(const struct za_table *t, uint32_t id)
 {
     uint64_t n = 0;
 
-    for (; id; id = za_table_at(t, id)->next) {
-        ZA_ASSERT(za_table_at(t, id)->word == 0 && za_table_at(t, id)->pending == 0);
+    for (; id; id = za_table_next(t, id)) {
+        ZA_ASSERT(!za_word_used(za_entry_get(za_table_at(t, id))));
         n++;
     }
     return n;
@@ -190,7 +200,7 @@ static void check_ids(const struct za_store *s)
     uint64_t given = 0;
 
     for (uint32_t id = 1; id < t->high; id++)
-        given += za_entry_get(za_table_at(t, id)) != 0;
+        given += za_word_used(za_entry_get(za_table_at(t, id)));
     ZA_ASSERT(given == s->counts.blobs);
     ZA_ASSERT(given + list_length(t, t->free.head) + list_length(t, t->young.head) +
                   list_length(t, t->aged.head) ==

@@ -6,7 +6,7 @@
  * word says so. A reader sees the old place or the new; the old one's bytes stay until the grace
  * period is over. Living blobs are gathered from the segments that have been closed the longest,
  * encrypted and written in one go of up to a segment, and get a segment of their own there. In
- * memory there remains an index of their headers (20 bytes each), so that nothing but a restore
+ * memory there remains an index of their headers (16 bytes each), so that nothing but a restore
  * needs the file.
  *
  * Segments in files die as those in memory do. Space that is half dead is won back by the same step
@@ -67,8 +67,8 @@ static bool fits(const struct batch *b, uint32_t size)
 static void note(struct batch *b, const struct za_blob *head)
 {
     b->blob[b->n++] = (struct za_filed){*head, b->bytes};
-    b->bytes += (uint32_t)za_align_up(head->size, ZA_GRAIN);
-    b->moved += za_blob_bytes(head->size);
+    b->bytes += (uint32_t)za_align_up(za_blob_size(head), ZA_GRAIN);
+    b->moved += za_blob_bytes(za_blob_size(head));
 }
 
 static bool lives_at(const struct za_store *s, const struct za_blob *head, uint64_t place)
@@ -83,13 +83,14 @@ static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
     for (uint32_t at = 0; at < seg->used;) {
         uint64_t place = za_place_make(slot, at);
         const struct za_blob *blob = za_store_blob(b->s, place);
-        at += za_blob_bytes(blob->size);
+        uint32_t size = za_blob_size(blob);
+        at += za_blob_bytes(size);
         if (!lives_at(b->s, blob, place) ||
             (dense_only && za_codec_of(blob->codec) != ZA_CODEC_ZSTD))
             continue;
-        if (!fits(b, blob->size))
+        if (!fits(b, size))
             return false;
-        memcpy(b->image + b->bytes, blob + 1, blob->size);
+        memcpy(b->image + b->bytes, blob + 1, size);
         note(b, blob);
     }
     seg->picked = dense_only;
@@ -106,8 +107,9 @@ static bool gather_file(struct batch *b, uint32_t slot)
         const struct za_filed *f = &x->blob[i];
         if (!lives_at(b->s, &f->head, (uint64_t)slot << 16 | i))
             continue;
-        if (!fits(b, f->head.size) ||
-            za_tier_read(&b->s->tier, &p, &b->reader, f->at, f->head.size, b->image + b->bytes) < 0)
+        uint32_t size = za_blob_size(&f->head);
+        if (!fits(b, size) ||
+            za_tier_read(&b->s->tier, &p, &b->reader, f->at, size, b->image + b->bytes) < 0)
             return false;
         note(b, &f->head);
     }
@@ -158,10 +160,10 @@ static void publish(struct batch *b, uint32_t slot, struct za_index *x)
     za_segments_filed(&s->segments, slot, &as);
     for (uint32_t i = 0; i < b->n; i++) {
         struct za_entry *e = za_table_at(&s->table, b->blob[i].head.id);
-        uint64_t word = za_entry_get(e), from = za_word_place(word);
+        uint64_t from = za_word_place(za_entry_get(e));
         za_store_count(&s->file_blobs, !za_store_in_file(s, from));
-        za_entry_set(e, za_word_make((uint64_t)slot << 16 | i, za_word_refs(word)));
-        za_segments_give(&s->segments, from, za_blob_bytes(b->blob[i].head.size));
+        za_entry_move(e, (uint64_t)slot << 16 | i);
+        za_segments_give(&s->segments, from, za_blob_bytes(za_blob_size(&b->blob[i].head)));
     }
 }
 

@@ -24,6 +24,7 @@
 struct za_ladder {
     char *rung[ZA_LADDER_RUNGS]; /* release once, acquire to index */
     uint32_t rungs;              /* grower only */
+    uint32_t given;              /* constant; 1: rung 0 is its owner's memory, not a mapping */
     uint32_t item_bytes;         /* constant */
     uint32_t first_shift;        /* constant; log2 of the items in rung 0 */
 };
@@ -60,7 +61,7 @@ ZA_INLINE bool za_ladder_reach(struct za_ladder *l, uint32_t i, const struct za_
 
 ZA_INLINE void za_ladder_free(struct za_ladder *l, const struct za_store_ops *ops)
 {
-    for (uint32_t k = 0; k < l->rungs; k++)
+    for (uint32_t k = l->given; k < l->rungs; k++)
         ops->unmap(l->rung[k], za_ladder_rung_bytes(l, k));
     l->rungs = 0;
 }

@@ -7,11 +7,49 @@
  */
 #include "compress/segment.h"
 
-#define FIRST_SHIFT 7u /* records for 128 MiB of blobs to begin with */
+#include "os/os.h"
 
 static void count_mapped(struct za_segments *ss, int64_t n)
 {
     __atomic_store_n(&ss->mapped, ss->mapped + (uint64_t)n, __ATOMIC_RELAXED);
+}
+
+static uint32_t blocks(uint32_t bytes)
+{
+    return (uint32_t)(za_align_up(bytes, za_max(ZA_SEGMENT_BLOCK, za_os->page_size)) /
+                      ZA_SEGMENT_BLOCK);
+}
+
+static void set_held(struct za_segments *ss, struct za_segment *seg, uint32_t n)
+{
+    __atomic_store_n(&ss->held, ss->held + n - seg->held, __ATOMIC_RELAXED);
+    seg->held = (uint16_t)n;
+}
+
+/* Memory behind the end goes back, where a segment used a second time has any. */
+static void trim(struct za_segments *ss, struct za_segment *seg)
+{
+    uint32_t n = blocks(seg->used);
+
+    if (seg->held <= n || za_os->purge(seg->base + (size_t)n * ZA_SEGMENT_BLOCK,
+                                       (size_t)(seg->held - n) * ZA_SEGMENT_BLOCK) < 0)
+        return;
+    set_held(ss, seg, n);
+}
+
+static void set_mark(struct za_segment *seg, uint64_t mark)
+{
+    __atomic_store_n(&seg->mark, mark, __ATOMIC_RELAXED);
+}
+
+static bool inherited(const struct za_segment *seg)
+{
+    return seg->mark == ZA_INHERITED && !seg->file;
+}
+
+static void count_inherited(struct za_segments *ss, int n)
+{
+    __atomic_store_n(&ss->inherited, ss->inherited + (uint32_t)n, __ATOMIC_RELAXED);
 }
 
 static void push(struct za_segments *ss, uint32_t *list, uint32_t slot)
@@ -32,7 +70,9 @@ static uint32_t pop(struct za_segments *ss, uint32_t *list)
 void za_segments_init(struct za_segments *ss)
 {
     ss->ladder.item_bytes = sizeof(struct za_segment);
-    ss->ladder.first_shift = FIRST_SHIFT;
+    ss->ladder.first_shift = ZA_SEGMENTS_SHIFT;
+    ss->ladder.rung[0] = (char *)ss->first;
+    ss->ladder.rungs = ss->ladder.given = 1;
     ss->high = 1;
 }
 
@@ -77,6 +117,7 @@ static void unmap_segment(struct za_segments *ss, const struct za_store_ops *ops
     struct za_segment *seg = za_segment_at(ss, slot);
 
     ops->unmap(seg->base, ZA_SEGMENT_BYTES);
+    set_held(ss, seg, 0);
     *seg = (struct za_segment){.state = ZA_SEG_NONE};
     push(ss, &ss->free_slots, slot);
     count_mapped(ss, -1);
@@ -92,6 +133,8 @@ static void retire(struct za_segments *ss, uint32_t slot)
 
     if (seg->state == ZA_SEG_FILED)
         ss->filed_used -= seg->used;
+    else if (inherited(seg))
+        count_inherited(ss, -1);
     else
         ss->closed_used -= seg->used;
     seg->state = ZA_SEG_GRACE;
@@ -107,8 +150,9 @@ static void close_open(struct za_segments *ss)
 
     ss->open = 0;
     seg->state = ZA_SEG_CLOSED;
-    seg->mark = ss->clock;
+    set_mark(seg, ss->clock);
     seg->picked = 0;
+    trim(ss, seg);
     ss->closed_used += seg->used;
     ss->closed_live += seg->live;
     if (!seg->live)
@@ -128,6 +172,7 @@ static bool open_next(struct za_segments *ss, const struct za_store_ops *ops)
     struct za_segment *seg = za_segment_at(ss, slot);
     seg->used = seg->live = 0;
     seg->state = ZA_SEG_OPEN;
+    set_mark(seg, 0);
     ss->open = slot;
     return true;
 }
@@ -141,6 +186,8 @@ uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops
     uint64_t place = za_place_make(ss->open, seg->used);
     seg->used += bytes;
     seg->live += bytes;
+    if (blocks(seg->used) > seg->held)
+        set_held(ss, seg, blocks(seg->used));
     return place;
 }
 
@@ -154,7 +201,7 @@ void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes)
     if (seg->state == ZA_SEG_FILED)
         ss->filed_live -= bytes;
     else if (seg->state == ZA_SEG_CLOSED)
-        ss->closed_live -= bytes;
+        ss->closed_live -= inherited(seg) ? 0 : bytes;
     else
         return;
     if (!seg->live)
@@ -177,7 +224,7 @@ void za_segments_grace_end(struct za_segments *ss, const struct za_store_ops *op
             push(ss, &ss->gone, slot);
             continue;
         }
-        if (ss->spare) {
+        if (ss->spare || inherited(za_segment_at(ss, slot))) {
             unmap_segment(ss, ops, slot);
             continue;
         }
@@ -221,6 +268,34 @@ void za_segments_close(struct za_segments *ss)
         close_open(ss);
 }
 
+void za_segments_inherit(struct za_segments *ss)
+{
+    za_segments_close(ss);
+    ss->victim = 0;
+    for (uint32_t slot = 1; slot < ss->high; slot++) {
+        struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state != ZA_SEG_CLOSED || inherited(seg))
+            continue;
+        ss->closed_used -= seg->used;
+        ss->closed_live -= seg->live;
+        set_mark(seg, ZA_INHERITED);
+        count_inherited(ss, 1);
+    }
+}
+
+void za_segments_own(struct za_segments *ss)
+{
+    for (uint32_t slot = 1; ss->inherited && slot < ss->high; slot++) {
+        struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state != ZA_SEG_CLOSED || !inherited(seg))
+            continue;
+        ss->closed_used += seg->used;
+        ss->closed_live += seg->live;
+        set_mark(seg, ss->clock);
+        count_inherited(ss, -1);
+    }
+}
+
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
 {
     if (ss->spare && ss->spare_idle) {
@@ -228,22 +303,43 @@ void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
         ss->spare = 0;
     }
     ss->spare_idle = true;
+    if (!ss->open)
+        return;
+    struct za_segment *seg = za_segment_at(ss, ss->open);
+    if (seg->used == ss->rested)
+        trim(ss, seg);
+    ss->rested = seg->used;
 }
 
 /*
  * A scan of 32 bytes per MiB stored, once for every MiB emptied:
  * microseconds per GiB, so no ordered lists.
  */
-uint32_t za_segments_sparsest(const struct za_segments *ss)
+uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops *ops)
 {
     uint32_t best = 0, most_dead = 0;
 
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
-        if (seg->state == ZA_SEG_CLOSED && seg->used - seg->live > most_dead) {
+        if ((seg->state == ZA_SEG_CLOSED || seg->state == ZA_SEG_OPEN) && !inherited(seg) &&
+            seg->used - seg->live > most_dead) {
             most_dead = seg->used - seg->live;
             best = slot;
         }
     }
-    return best;
+    if (best && best == ss->open && !open_next(ss, ops))
+        return 0;
+    return best && za_segment_at(ss, best)->state == ZA_SEG_CLOSED ? best : 0;
+}
+
+uint64_t za_segments_used(const struct za_segments *ss)
+{
+    return ss->closed_used + (ss->open ? za_segment_at(ss, ss->open)->used : 0);
+}
+
+uint64_t za_segments_dead(const struct za_segments *ss)
+{
+    const struct za_segment *open = ss->open ? za_segment_at(ss, ss->open) : NULL;
+
+    return ss->closed_used - ss->closed_live + (open ? open->used - open->live : 0);
 }

@@ -45,21 +45,22 @@ void za_store_free(struct za_store *s)
 static void fill(struct za_blob *b, const void *bytes, struct za_blob head)
 {
     *b = head;
-    memcpy(b + 1, bytes, head.size);
+    memcpy(b + 1, bytes, za_blob_size(&head));
 }
 
 static void count_blob(struct za_store *s, const struct za_blob *b, int sign)
 {
     za_store_count(&s->counts.blobs, sign);
     s->of_codec[b->codec] += (uint64_t)(int64_t)sign;
-    za_store_count(&s->counts.raw_bytes, sign * (int64_t)b->raw);
-    za_store_count(&s->counts.live_bytes, sign * (int64_t)za_blob_bytes(b->size));
+    za_store_count(&s->counts.raw_bytes, sign * (int64_t)za_blob_raw(b));
+    za_store_count(&s->counts.live_bytes, sign * (int64_t)za_blob_bytes(za_blob_size(b)));
 }
 
 uint32_t za_store_put(struct za_store *s, const void *bytes, uint32_t size, uint32_t raw,
                       uint32_t checksum, uint32_t codec, uint32_t refs)
 {
-    ZA_ASSERT(size && size <= ZA_BLOB_MAX_RAW && raw <= ZA_BLOB_MAX_RAW);
+    ZA_ASSERT(size && size <= ZA_BLOB_MAX_RAW);
+    ZA_ASSERT(raw && raw <= ZA_BLOB_MAX_RAW && raw % ZA_BLOB_RAW_UNIT == 0);
     ZA_ASSERT(refs && refs <= ZA_BLOB_MAX_REFS && codec < ZA_CODEC_WORDS);
     uint32_t id = za_table_take(&s->table, &s->ops);
     if (!id)
@@ -70,31 +71,33 @@ uint32_t za_store_put(struct za_store *s, const void *bytes, uint32_t size, uint
         return ZA_BLOB_NONE;
     }
     struct za_blob *b = za_store_blob(s, place);
-    fill(
-        b, bytes,
-        (struct za_blob){.checksum = checksum, .id = id, .size = size, .codec = codec, .raw = raw});
+    fill(b, bytes, za_blob_head(checksum, id, size, raw, codec));
     count_blob(s, b, 1);
     za_entry_set(za_table_at(&s->table, id), za_word_make(place, refs));
     return id;
+}
+
+/* The id has no reference any more, and nobody who could give it one. */
+static void bury(struct za_store *s, uint32_t id)
+{
+    uint64_t place = za_word_place(za_entry_get(za_table_at(&s->table, id)));
+    const struct za_blob *b = za_store_head(s, place);
+
+    count_blob(s, b, -1);
+    za_store_count(&s->file_blobs, -(int64_t)za_store_in_file(s, place));
+    za_table_retire(&s->table, id);
+    za_segments_give(&s->segments, place, za_blob_bytes(za_blob_size(b)));
 }
 
 void za_store_release(struct za_store *s, uint32_t id, uint32_t refs)
 {
     ZA_ASSERT(id && id < s->table.high);
     struct za_entry *e = za_table_at(&s->table, id);
-    uint64_t word = za_entry_get(e);
-    ZA_ASSERT(za_word_refs(word) >= refs);
-    if (za_word_refs(word) > refs) {
-        za_entry_set(e, za_word_make(za_word_place(word), za_word_refs(word) - refs));
+    if (!refs)
         return;
-    }
-    if (!word) /* refs is 0 too */
-        return;
-    const struct za_blob *b = za_store_head(s, za_word_place(word));
-    count_blob(s, b, -1);
-    za_store_count(&s->file_blobs, -(int64_t)za_store_in_file(s, za_word_place(word)));
-    za_table_retire(&s->table, id);
-    za_segments_give(&s->segments, za_word_place(word), za_blob_bytes(b->size));
+    ZA_ASSERT(za_word_used(za_entry_get(e)));
+    if (za_entry_take(e, refs))
+        bury(s, id);
 }
 
 bool za_store_share(struct za_store *s, uint32_t id, uint32_t refs)
@@ -103,21 +106,32 @@ bool za_store_share(struct za_store *s, uint32_t id, uint32_t refs)
         return false;
     struct za_entry *e = za_table_at(&s->table, id);
     uint64_t word = za_entry_get(e);
-    if (!word || za_word_refs(word) > ZA_BLOB_MAX_REFS - refs)
+    if (!za_word_used(word) || za_word_refs(word) > ZA_BLOB_MAX_REFS - refs)
         return false;
-    za_entry_set(e, za_word_make(za_word_place(word), za_word_refs(word) + refs));
+    za_entry_add(e, refs);
     return true;
+}
+
+/* Those of 64 ids whose last reference a reader took, and that have been given none since. */
+static void settle_group(struct za_store *s, uint32_t g, uint64_t bits)
+{
+    for (; bits; bits &= bits - 1) {
+        uint32_t id = (g - 1) * ZA_GROUP_IDS + (uint32_t)__builtin_ctzll(bits);
+        uint64_t word = za_entry_get(za_table_at(&s->table, id));
+        if (za_word_used(word) && !za_word_refs(word))
+            bury(s, id);
+    }
 }
 
 static void settle_dropped(struct za_store *s)
 {
-    uint32_t id = za_table_dropped(&s->table);
+    uint32_t g = za_table_dropped(&s->table);
 
-    while (id) {
-        uint32_t refs;
-        uint32_t next = za_table_dropped_next(&s->table, id, &refs);
-        za_store_release(s, id, refs);
-        id = next;
+    while (g) {
+        uint64_t bits;
+        uint32_t next = za_table_dropped_next(&s->table, g, &bits);
+        settle_group(s, g, bits);
+        g = next;
     }
 }
 
@@ -190,13 +204,13 @@ bool za_store_get(struct za_store *s, uint32_t id, struct za_blob_view *out)
     if (!id)
         return false;
     uint64_t word = za_entry_get(za_table_at(&s->table, id));
-    if (!word)
+    if (!za_word_used(word))
         return false;
     uint64_t place = za_word_place(word);
     const struct za_blob *b = za_store_head(s, place);
     *out = (struct za_blob_view){.bytes = za_store_in_file(s, place) ? NULL : b + 1,
-                                 .size = b->size,
-                                 .raw = b->raw,
+                                 .size = za_blob_size(b),
+                                 .raw = za_blob_raw(b),
                                  .checksum = b->checksum,
                                  .codec = b->codec,
                                  .place = place};
@@ -214,4 +228,15 @@ void za_store_child(struct za_store *s)
 {
     if (s->read_seq & 1)
         za_store_read_end(s);
+    za_segments_inherit(&s->segments);
+}
+
+void za_store_own(struct za_store *s)
+{
+    za_segments_own(&s->segments);
+}
+
+bool za_store_inherited(const struct za_store *s, uint64_t place)
+{
+    return za_segment_inherited(&s->segments, za_place_slot(place));
 }

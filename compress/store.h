@@ -10,7 +10,7 @@
  * Bytes a reader may be looking at are never reused before that reader has ended its read section:
  * segments emptied by compaction or release wait for a grace period (read sequence even or
  * changed).
- * Blob header in the store (16 bytes): checksum, compressed size, original size, codec, id.
+ * Blob header in the store (12 bytes): checksum, compressed size, original size, codec, id.
  *
  * Memory: segments of 1 MiB from `map`, given back (unmap, or purge and reuse) when empty; blobs
  * packed at 16-byte grain; free space inside segments is squeezed out by za_store_compact.
@@ -28,6 +28,7 @@
 
 #define ZA_BLOB_NONE 0u
 #define ZA_BLOB_MAX_RAW (64u * 1024u)
+#define ZA_BLOB_RAW_UNIT 256u /* original sizes are multiples of it: they are whole pages */
 
 struct za_store_ops {
     void *(*map)(size_t len); /* zeroed memory or NULL */
@@ -129,9 +130,14 @@ int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct
 
 /* Child after fork: forget a read section that the parent's reader was in. */
 void za_store_child(struct za_store *s);
+/* WRITER.  The parent is gone: what is here belongs to nobody else, as far as anybody knows. */
+void za_store_own(struct za_store *s);
+/* Is the parent's memory too, where the blob is?  In the read section that the place is from. */
+bool za_store_inherited(const struct za_store *s, uint64_t place);
 
 struct za_store_stats {
-    uint64_t blobs, raw_bytes, live_bytes, mapped_bytes, table_bytes, compacted_bytes;
+    uint64_t blobs, raw_bytes, live_bytes, table_bytes, compacted_bytes;
+    uint64_t mapped_bytes, held_bytes; /* segments: address space, and memory in it */
     uint64_t file_blobs, file_live_bytes, file_bytes; /* living in files, and taken there */
 };
 void za_store_stats(const struct za_store *s, struct za_store_stats *out);

@@ -20,7 +20,7 @@
  * Freed things gather as "young"; a grace period takes them all as "aged" and notes read_seq; when
  * it has passed they are free.  One period at a time.
  *
- * I1  blobs, raw_bytes, live_bytes are sums over the entries with word != 0.
+ * I1  blobs, raw_bytes, live_bytes are sums over the entries with a blob.
  * I2  live_bytes = sum of live over all segments.
  *
  * Locks: none.  May sleep: in map, unmap.  May fault: own memory only.  Allocates: via ops.
@@ -37,10 +37,32 @@
 struct za_blob {
     uint32_t checksum;
     uint32_t id;
-    uint32_t size : 24, codec : 8;
-    uint32_t raw;
+    uint16_t size_less; /* compressed bytes, less 1 */
+    uint8_t raw_less;   /* original bytes, in ZA_BLOB_RAW_UNIT, less 1 */
+    uint8_t codec;
 };
-_Static_assert(sizeof(struct za_blob) == ZA_GRAIN, "a blob's header is one grain");
+_Static_assert(sizeof(struct za_blob) == 12, "what a blob costs beside its bytes");
+_Static_assert(ZA_BLOB_MAX_RAW / ZA_BLOB_RAW_UNIT == 256, "raw_less has eight bits");
+
+ZA_INLINE uint32_t za_blob_size(const struct za_blob *b)
+{
+    return b->size_less + 1u;
+}
+
+ZA_INLINE uint32_t za_blob_raw(const struct za_blob *b)
+{
+    return (b->raw_less + 1u) * ZA_BLOB_RAW_UNIT;
+}
+
+ZA_INLINE struct za_blob za_blob_head(uint32_t checksum, uint32_t id, uint32_t size, uint32_t raw,
+                                      uint32_t codec)
+{
+    return (struct za_blob){.checksum = checksum,
+                            .id = id,
+                            .size_less = (uint16_t)(size - 1),
+                            .raw_less = (uint8_t)(raw / ZA_BLOB_RAW_UNIT - 1),
+                            .codec = (uint8_t)codec};
+}
 
 /*
  * Of a filed segment, in memory: what is asked of its blobs without reading them. Constant once a

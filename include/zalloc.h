@@ -55,6 +55,8 @@ extern "C" {
  * "pager.thaw"        none           order   brings every compressed page back, and returns when it
  *                                            is done; cold pages go again later (`zalloc thaw`
  *                                            keeps them)
+ * "thread.idle"       none           order   gives back what the calling thread keeps for its next
+ *                                            calls of malloc; for a thread about to wait for long
  *
  * Strings belong to the library and live as long as the process; paths and words never change.
  *
@@ -69,8 +71,8 @@ extern "C" {
  *           set
  * After an error in the new value the old one has been read and nothing was changed.
  *
- * Thread safety: may be called on any thread at any time, and after fork in the child. Orders wait
- * for the background thread; concurrent orders take turns.
+ * Thread safety: may be called on any thread at any time, and after fork in the child. The pager's
+ * orders wait for the background thread; concurrent ones take turns.
  * Signal safety: reading is async-signal-safe, on a thread that has called malloc before.
  * "stats.refresh" and the orders are not.
  */

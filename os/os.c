@@ -88,6 +88,7 @@ static struct za_os linux_table = {
     .hide = za_linux_hide,
     .identity = za_linux_identity,
     .pid = za_linux_pid,
+    .parent = za_linux_parent,
     .tid = za_linux_tid,
     .random = za_linux_random,
     .tell = write_error,

@@ -190,6 +190,7 @@ struct za_os {
 
     void (*identity)(struct za_identity *out);  /* the calling thread's */
     int (*pid)(void);                           /* process id now (never cached) */
+    int (*parent)(void);                        /* the parent's now; 0: not known */
     int (*tid)(void);                           /* the calling thread's id */
     int (*random)(void *to, size_t len);        /* at most 256 bytes; never waits for the system */
     void (*tell)(const char *line, size_t len); /* to the program's standard error */

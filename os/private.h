@@ -64,6 +64,7 @@ int za_linux_hear(int sock, bool wait);
 int za_linux_keep_only(int fd);
 void za_linux_identity(struct za_identity *out);
 int za_linux_pid(void);
+int za_linux_parent(void);
 int za_linux_tid(void);
 int za_linux_random(void *to, size_t len);
 
@@ -77,7 +78,8 @@ enum za_dead {
     ZA_DEAD_PRIORITY = 32,
     ZA_DEAD_FETCH = 64,
     ZA_DEAD_HAND_OVER = 128,
-    ZA_DEAD_PRIVILEGES = 256
+    ZA_DEAD_PRIVILEGES = 256,
+    ZA_DEAD_PARENT = 512
 };
 extern unsigned za_linux_dead; /* written before our threads start */
 

@@ -180,6 +180,12 @@ static void hand_over(struct rig *r)
     (void)za_linux_keep_only(r->fd);
 }
 
+static void ask_for_parent(struct rig *r)
+{
+    (void)r;
+    (void)za_linux_parent();
+}
+
 static void lose_power(struct rig *r)
 {
     (void)r;
@@ -230,6 +236,7 @@ static const struct step {
     {rank, ZA_DEAD_PRIORITY, NULL},
     {fetch, ZA_DEAD_FETCH, NULL},
     {hand_over, ZA_DEAD_HAND_OVER, NULL},
+    {ask_for_parent, ZA_DEAD_PARENT, NULL},
     {lose_power, ZA_DEAD_PRIVILEGES, NULL},
     {have_thread, 0, KILLS "clone"},
 };

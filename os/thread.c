@@ -298,6 +298,11 @@ int za_linux_pid(void)
     return (int)za_sys0(SYS_getpid);
 }
 
+int za_linux_parent(void)
+{
+    return za_linux_is_dead(ZA_DEAD_PARENT) ? 0 : (int)za_sys0(SYS_getppid);
+}
+
 #define RANDOM_NONBLOCK 1
 
 int za_linux_random(void *to, size_t len)

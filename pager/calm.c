@@ -11,9 +11,12 @@
  * harmful if it takes away what the program gave up after T: that is garbage in the parent and
  * alive in the child.
  *
+ * Harmful, too, is it to copy a page back to its heap address after T (remap.c): the child has it
+ * there no more than before, and F would not find it out.
+ *
  * So every step of W that takes contents away (a scrubbed copy that is committed, a page without a
  * live byte, a discard, a relocation) stands between za_calm_begin and za_calm_end, *after* W has
- * learnt what was given up.
+ * learnt what was given up; and so does the last step of a copy, the record's, *after* the copy.
  *
  * I1  When za_calm_begin returns, every child whose T lies before its look has been filled. A child
  *     whose T lies after it was made when the program had given up what the step takes away.
@@ -28,7 +31,9 @@
  *
  * Why F may wait for W here, and nowhere else (page.h I4): W in such a step waits for nobody but F,
  * and F goes on to do what W can wait for: it reads its messages, fills W's holes in the mirror,
- * and has no record of its own (serve_mirror, heir.c). Other messages are put off.
+ * and has no record of its own (serve_mirror, heir.c). Other messages are put off. F goes before
+ * everybody else, and W behind: on W's processor it would wait in vain, so it sleeps between two
+ * looks (fault.c), and W does not begin a step where it would wait itself.
  *
  * What MOVE does needs no calm: after T the pages are shared with the child, and MOVE refuses them.
  *
@@ -38,34 +43,47 @@
 
 #include "pager/private.h"
 
-/* Is there a child that F has not heard of, or may have heard of without having filled it? */
+#define LOOK_NS ZA_NS_PER_MS
+
+static bool giving(void)
+{
+    return __atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* Is there a child that F has not heard of? */
 static bool unheard(void)
 {
-    if (!za_pg.caps.event_fork)
-        return false;
     char *any = za_pg_heap(0);
-    if (za_os->uffd_copy(za_pg.uffd, any, any, 0, false) == -EAGAIN)
-        return true;
+    return za_pg.caps.event_fork && za_os->uffd_copy(za_pg.uffd, any, any, 0, false) == -EAGAIN;
+}
+
+/* False: F has heard of a child, and waits for W to fill it. */
+static bool served(void)
+{
     uint32_t seq = __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST);
-    while ((seq & 1) && __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST) == seq) {
-        if (__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST))
-            return true;
+    while (za_pg.caps.event_fork && (seq & 1) && !giving() &&
+           __atomic_load_n(&za_pg.fault_seq, __ATOMIC_SEQ_CST) == seq)
         za_os->relax();
-    }
-    return false;
+    return !giving();
+}
+
+/* W is on nobody's way while a child is to be heard of, or is filled. */
+static void await_children(void)
+{
+    do {
+        uint32_t now = giving();
+        (void)za_os->wait(&za_pg.giving, now, now ? ZA_NEVER : LOOK_NS);
+    } while (giving() || unheard());
 }
 
 void za_calm_begin(void)
 {
     for (;;) {
         __atomic_store_n(&za_pg.taking, 1, __ATOMIC_SEQ_CST);
-        if (!__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST) && !unheard())
+        if (!giving() && !unheard() && served())
             return;
         __atomic_store_n(&za_pg.taking, 0, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&za_pg.giving, __ATOMIC_SEQ_CST))
-            (void)za_os->wait(&za_pg.giving, 1, ZA_NEVER);
-        else
-            za_os->relax();
+        await_children();
     }
 }
 

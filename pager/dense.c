@@ -186,11 +186,15 @@ static bool is_fast(uint32_t codec)
     return id != ZA_CODEC_ZSTD && id != ZA_CODEC_SAME && id != ZA_CODEC_RAW;
 }
 
-/* What is in a file stays there: it has been packed densely, or had its time to be. */
-static bool in_file(uint32_t blob)
+/*
+ * What is in a file stays there: it has been packed densely, or had its time to be.  So does what is
+ * in the parent's memory: every child would have a copy of its own.
+ */
+static bool stays(uint32_t blob)
 {
     struct za_blob_view v;
-    return za_store_get(za_pg.store, blob, &v) && !v.bytes;
+    return za_store_get(za_pg.store, blob, &v) &&
+           (!v.bytes || za_store_inherited(za_pg.store, v.place));
 }
 
 /* Copies the cluster's pages that are stored in memory side by side into `staging`. */
@@ -202,7 +206,7 @@ static void gather(size_t first, struct cluster *c)
     memset(c, 0, sizeof(*c));
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
-        if (za_page_state(r) != ZA_PAGE_STORED || in_file(za_page_blob(r)))
+        if (za_page_state(r) != ZA_PAGE_STORED || stays(za_page_blob(r)))
             continue;
         look(za_page_blob(r), &v);
         if (!is_fast(v.codec) && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
@@ -217,14 +221,18 @@ static void gather(size_t first, struct cluster *c)
     }
 }
 
-static bool any_fast(size_t first)
+/* *theirs: in the parent's memory too. */
+static bool any_fast(size_t first, bool *theirs)
 {
     struct za_blob_view v;
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
-        if (za_page_state(r) == ZA_PAGE_STORED && za_store_get(za_pg.store, za_page_blob(r), &v) &&
-            v.bytes && is_fast(v.codec))
+        if (za_page_state(r) != ZA_PAGE_STORED || !za_store_get(za_pg.store, za_page_blob(r), &v) ||
+            !v.bytes || !is_fast(v.codec))
+            continue;
+        if (!za_store_inherited(za_pg.store, v.place))
             return true;
+        *theirs = true;
     }
     return false;
 }
@@ -469,10 +477,10 @@ static bool ready(uint64_t raw)
 }
 
 /* Without one there is nothing to do, nor to learn: samples come from such clusters only. */
-static bool unit_is_fast(size_t first)
+static bool unit_is_fast(size_t first, bool *theirs)
 {
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
-        if (any_fast(first + i))
+        if (any_fast(first + i, theirs))
             return true;
     return false;
 }
@@ -481,8 +489,9 @@ enum za_dense_end za_dense_unit(size_t unit)
 {
     uint64_t raw = za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
     size_t first = unit * za_pg.unit_pages;
-    if (!unit_is_fast(first))
-        return ZA_DENSE_DONE;
+    bool theirs = false;
+    if (!unit_is_fast(first, &theirs))
+        return theirs ? ZA_DENSE_REFUSED : ZA_DENSE_DONE; /* the parent may be gone some day */
     if (!ready(raw))
         return ZA_DENSE_REFUSED;
     if (stage == STAGE_IDLE && wants_dictionary(raw))
@@ -492,7 +501,7 @@ enum za_dense_end za_dense_unit(size_t unit)
     za_scrub_begin();
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages) {
         struct cluster c;
-        if (!any_fast(first + i))
+        if (!any_fast(first + i, &theirs))
             continue;
         if (stage == STAGE_SAMPLING) {
             sample(first + i);

@@ -61,12 +61,12 @@ struct za_door {
             offsetof(struct za_pager, life), offsetof(struct za_pager, records_ready), \
             offsetof(struct za_pager, worker_up), \
             sizeof(struct za_store) + offsetof(struct za_store, table), \
-            sizeof(struct za_entry) + (sizeof(struct za_segment) << 16), \
+            sizeof(struct za_ids) + (sizeof(struct za_segment) << 16), \
             offsetof(struct za_store, segments) + (offsetof(struct za_segments, high) << 16), \
             sizeof(struct za_ladder) + (ZA_LADDER_RUNGS << 16), \
             sizeof(struct za_dict) + (offsetof(struct za_dict, bytes) << 16), \
             sizeof(struct za_dicts) + (ZA_DICTS_MAX << 16), \
-            ZA_SEGMENT_BYTES + ZA_GRAIN + ZA_WORD_PLACE_BITS, \
+            ZA_SEGMENT_BYTES + ZA_GRAIN + ZA_WORD_PLACE_BITS + (sizeof(struct za_blob) << 32), \
             ZA_CHUNK_SHIFT + (ZA_PAGE_FILLING << 8), ZA_CODEC_MAX, ZA_STAT_MAX, \
             sizeof("" ZA_STAT_TABLE(ZA_LAYOUT_NAME)) \
     }

@@ -29,11 +29,14 @@
 #define CHILD_RESTORES 2048u
 #define HEIR_PATIENCE_NS (10 * ZA_NS_PER_MS)
 #define ROOM_PATIENCE_NS ZA_NS_PER_MS
+#define LOOKS 64u
+#define LOOK_NS ZA_NS_PER_MS
 
 static size_t serving = ZA_NO_PAGE; /* the page whose claims F may hold */
 static bool swallowed; /* a fault message was read and left unanswered: everybody is woken soon */
 static size_t fresh_next; /* the page after the last fresh ones, and how many those were */
 static unsigned fresh_run = 1;
+static unsigned looks; /* for messages, of which there were none, in this service */
 static const char zeros[ZA_UNIT_SIZE] __attribute__((aligned(4096)));
 
 /*
@@ -57,6 +60,18 @@ static void wake(size_t page)
 }
 
 /*
+ * In a service F waits for somebody who is in the middle of a step: W, or a thread that forks. That
+ * may have been on this very processor, and F goes before it; so F sleeps after a moment.
+ */
+void za_fault_look_again(int fd)
+{
+    if (looks++ < LOOKS || za_without(D1_SLEEP))
+        za_os->relax();
+    else
+        (void)za_os->poll(&fd, 1, LOOK_NS);
+}
+
+/*
  * The kernel says EAGAIN while a fork is on its way, until the fork's message has been read; but it
  * hands out fault messages first. Those are left unanswered here, and all threads are woken
  * afterwards to ask again.
@@ -64,8 +79,10 @@ static void wake(size_t page)
 static void read_events(void)
 {
     struct za_uffd_msg m;
-    if (za_without(D1_EVENTS) || !read_message(&m))
+    if (za_without(D1_EVENTS))
         za_os->relax();
+    else if (!read_message(&m))
+        za_fault_look_again(za_pg.uffd);
     else if (m.event == ZA_EV_FORK)
         za_heir_announced(m.fd, serving);
     else
@@ -318,7 +335,7 @@ static void serve_worker(void)
 {
     struct za_uffd_msg m;
     if (!read_message(&m))
-        za_os->relax();
+        za_fault_look_again(za_pg.uffd);
     else if (m.event == ZA_EV_FORK)
         za_heir_announced(m.fd, ZA_NO_PAGE);
     else if (m.event == ZA_EV_FAULT && m.addr - za_pg.mirror < za_pg.size)
@@ -334,6 +351,7 @@ static void begin(void)
 
 static void end(void)
 {
+    looks = 0;
     __atomic_fetch_add(&za_pg.fault_seq, 1, __ATOMIC_SEQ_CST);
 }
 

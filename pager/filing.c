@@ -9,7 +9,10 @@
  * stays in memory, and is tried again after a while, each time a longer one.
  *
  * F reads: it waits for the disk, and with it whoever else faults. It reads 64 KiB around what it
- * was asked for, since neighbours were packed, and filed, together.
+ * was asked for, since neighbours were packed, and filed, together. So nothing that a read from the
+ * disk waits for may be a thread of the program: a file system or device that the program serves is
+ * no place for the file (doc/reliability/limits.md); nobody can see that from here, and none is
+ * refused.
  *
  * Forks. A child is lent the files (compress/tier.h): W sends descriptors through the socket of the
  * fork before it stands still, and the child's fault thread takes them out before anything else.
@@ -19,6 +22,7 @@
  *
  * I1  A child that has a fault thread has every file that its records need, or is stopped.
  * I2  A blob that cannot be read back ends the process: wrong bytes are never handed out.
+ * I3  A reader's window shows bytes of the files that there are: none outlives its tier.
  *
  * Locks: none (W; F in fetch, with its own room).  May sleep: in I/O.  Allocates: in the store.
  */
@@ -69,6 +73,8 @@ void za_filing_open(void)
     static const struct za_store_ops ops = {za_store_map, za_store_unmap};
     if (!za_conf.file[0])
         return;
+    /* I3: a child that begins anew has its parent's windows, and numbers its writes from 1 too. */
+    seats[0].reader.serial = seats[1].reader.serial = 0;
     if (za_tier_open(tier(), za_conf.file, &ops) < 0) {
         za_os->tell(line, sizeof(line) - 1);
         za_stat_add(ZA_STAT_FILE_OFF, 1);

@@ -66,6 +66,8 @@ static void store_gauges(void)
     za_stat_set(ZA_STAT_ST_LIVE, s.live_bytes);
     za_stat_set(ZA_STAT_ST_DICTS, za_dense_bytes());
     za_stat_set(ZA_STAT_ST_MAPPED, s.mapped_bytes);
+    za_stat_set(ZA_STAT_ST_HELD, s.held_bytes);
+    za_stat_set(ZA_STAT_ST_TABLE, s.table_bytes);
     za_stat_set(ZA_STAT_ST_COMPACTED, s.compacted_bytes);
     za_share_gauges();
     za_ksm_gauges();

@@ -39,6 +39,8 @@
 static struct za_lock fork_lock = ZA_LOCK_INIT(ZA_RANK_FORK);
 static enum za_fork_way way; /* of the fork under way; under fork_lock */
 static int heir_end = -1;    /* the child's end of the socket, in the program's table */
+static int forker;           /* who forks; under fork_lock */
+static int parent;           /* whose store this child has, too; W from its birth on; 0: nobody's */
 static uint32_t heir_ready;  /* futex word: the child's fault thread serves (1), or need not (2) */
 
 /* No fork between these two. */
@@ -122,6 +124,7 @@ void za_pager_prefork(void)
     (void)za_pg_is_ours();
     za_lock(&fork_lock);
     way = choose_way(socks);
+    forker = za_os->pid();
     za_filing_fork_begin();
     int fetched = za_mail_park(socks[0], way == ZA_FORK_THAW);
     heir_end = socks[1];
@@ -250,6 +253,7 @@ static void heir_main(void *arg)
  */
 static void start_over(void)
 {
+    parent = 0;
     size_t per = ZA_CHUNK_SIZE >> za_pg.page_shift;
     for (size_t c = 0; za_pg.chunks && c < za_pg.records_ready; c++) {
         if (!za_pg.chunks[c].registered)
@@ -280,9 +284,20 @@ static void start_over(void)
         za_pg.life = ZA_LIFE_IDLE; /* also where the parent could start no thread: a child may */
 }
 
+/* W, once a turn: without a parent there is nobody to share with. */
+void za_fork_turn(void)
+{
+    int now = parent ? za_os->parent() : 0;
+    if (!now || now == parent)
+        return;
+    parent = 0;
+    za_store_own(za_pg.store);
+}
+
 static void start_heir(void)
 {
     heir_ready = 0;
+    parent = forker;
     za_store_child(za_pg.store);
     if (za_os->thread_start(heir_main, NULL, "zalloc-fault", false) < 0)
         za_fatal("fork: no thread can be started in the child, and pages of its memory are stored; "
@@ -327,6 +342,7 @@ void za_fork_bare_child(enum za_fork_way w)
 {
     forget_locks();
     way = w;
+    forker = za_os->parent();
     za_filing_fork_begin(); /* nothing was lent to this one */
     forget_parent();
     if (way == ZA_FORK_REOPEN)
@@ -336,12 +352,24 @@ void za_fork_bare_child(enum za_fork_way w)
 }
 
 /*
+ * What this child gave up while it is still being filled would come back, and what it wants to take
+ * out is still reported to the parent.  The doorbell is filled by nobody: who touches it sleeps
+ * until F is done and closes the child's userfaultfd.
+ */
+static void await_filled(void)
+{
+    if (__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE) && !za_without(D1_FILLED))
+        za_fault_ring();
+}
+
+/*
  * A child made without our handlers (vfork aside, which shares our memory): F of the parent gave it
  * every page that was out, and nobody of ours lives here. Noticed when the pager is next asked for
  * anything; begins anew.
  */
 void za_fork_found_bare(void)
 {
+    await_filled();
     forget_locks();
     way = ZA_FORK_FILL;
     forget_parent();
@@ -352,12 +380,8 @@ void za_pager_postfork_child(void)
 {
     za_mail_child();
     forget_parent();
-    /*
-     * What this child gave up while it is still being filled would come back.  The doorbell is
-     * filled by nobody: who touches it sleeps until F is done and closes the child's userfaultfd.
-     */
     if (way == ZA_FORK_FILL)
-        za_fault_ring();
+        await_filled();
     if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)
         start_heir();
     else

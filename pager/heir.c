@@ -72,17 +72,22 @@ static void attend(void)
 {
     struct za_uffd_msg m;
     if (za_os->uffd_read(filling, &m) != 1)
-        za_os->relax();
+        za_fault_look_again(filling);
     else if (m.event == ZA_EV_FORK)
         adopt(m.fd);
 }
 
-static void drain(int fd)
+/* True: the child has forked. */
+static bool drain(int fd)
 {
     struct za_uffd_msg m;
+    bool forked = false;
     while (za_os->uffd_read(fd, &m) == 1)
-        if (m.event == ZA_EV_FORK)
+        if (m.event == ZA_EV_FORK) {
             adopt(m.fd);
+            forked = true;
+        }
+    return forked;
 }
 
 static bool passing(int64_t r)
@@ -107,8 +112,8 @@ static void fill(int fd)
         return;
     filling = fd;
     za_fill_child(fd, attend);
-    drain(fd);
-    za_fill_child(fd, attend); /* those who faulted while we drained */
+    if (drain(fd)) /* in the middle of it, perhaps */
+        za_fill_child(fd, attend);
     filling = -1;
 }
 

@@ -30,7 +30,8 @@ struct za_mover {
     void (*look)(size_t first, unsigned n, unsigned char *pages);
     /* W, pages in MOVING: bytes now in the mirror, or -errno. */
     int64_t (*out)(size_t page, size_t n);
-    /* W, page in RETURNING: 1 it is back, 0 F was faster, or -errno: it is where it was. */
+    /* W, page in RETURNING: 1 it is back, 0 F was faster, or -errno: it is where it was. What is
+     * copied stays in the mirror as well, until W has looked for children (remap.c R6). */
     int (*back)(size_t page, void (*again)(void));
     /* F, page in BACK that was RETURNING: 1 it is back, else it was not there (any more). */
     int (*fetch)(size_t page, void (*again)(void));

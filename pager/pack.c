@@ -77,19 +77,26 @@ static void drop(size_t page, enum za_stat_id why)
     za_calm_end();
 }
 
-/* To the heap again; a page that is refused stays in limbo, where it costs its user one fault. */
+/*
+ * To the heap again; a page that is refused stays in limbo, where it costs its user one fault. A
+ * bare child made before a copy was has it from the mirror, as long as the record says so (calm.c).
+ */
 static void give_back_page(size_t page)
 {
     uint64_t *rec = &za_pg.pages[page];
     int r = za_pg.mover->back(page, wait_a_moment);
     enum za_page_state to = r < 0 ? ZA_PAGE_LIMBO : ZA_PAGE_KERNEL;
-    while (!za_page_swap(rec, ZA_PAGE_RETURNING, to)) {
-        if (za_page_get(rec) == ZA_PAGE_KERNEL)
-            return;
+    bool mine, calm = !za_without(D1_BACK);
+    if (calm)
+        za_calm_begin();
+    while (!(mine = za_page_swap(rec, ZA_PAGE_RETURNING, to)) && za_page_get(rec) != ZA_PAGE_KERNEL)
         za_os->relax(); /* F has it and will be done in a moment */
-    }
-    if (to == ZA_PAGE_LIMBO)
+    if (calm)
+        za_calm_end();
+    if (mine && to == ZA_PAGE_LIMBO)
         za_stat_add(ZA_STAT_PG_LIMBO, 1);
+    else if (mine && !za_pg.mover->reported)
+        (void)za_os->purge(za_pg_mirror(page), za_pg_page_size());
 }
 
 /* The pages that have no blob. */

@@ -212,12 +212,12 @@ static void stir(struct za_unit *u, uint32_t tick)
     if (u->phase == ZA_UNIT_PROBED || u->due == 0 ||
         !__atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED))
         return;
-    bool settled = u->phase == ZA_UNIT_PACKED || u->due == ZA_TICK_NEVER || u->raw;
+    bool packed = u->phase == ZA_UNIT_PACKED; /* due to be packed densely: that is over */
     u->phase = ZA_UNIT_RESTING;
-    if (settled)
+    if (packed || u->due == ZA_TICK_NEVER || u->raw)
         returned(u, tick);
     uint32_t due = later(tick, u->backoff);
-    if (due < u->due)
+    if (packed || due < u->due)
         u->due = due;
 }
 

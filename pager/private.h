@@ -65,6 +65,7 @@ void za_fault_main(void *arg);
 void za_fault_loop(bool child);
 void za_fault_ring(void);
 void za_fault_quiesce(void);
+void za_fault_look_again(int fd); /* F, in a service: nothing was to be read from it */
 
 /* fill.c: F's way from the blob to the heap, and to a bare child */
 size_t za_fill_stored(size_t page, void (*again)(void));
@@ -176,6 +177,7 @@ void za_undo_early(void);          /* a child's F, before it registers again */
 
 /* fork.c */
 void za_fork_found_bare(void);
+void za_fork_turn(void);
 void za_fork_exclude(void);
 void za_fork_allow(void);
 void za_fork_bare_child(enum za_fork_way w);

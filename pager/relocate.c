@@ -41,8 +41,8 @@ static void out_of_limbo(size_t page)
     if (!za_page_swap(rec, ZA_PAGE_LIMBO, ZA_PAGE_RETURNING))
         return;
     za_stat_add(ZA_STAT_PG_LIMBO, -1);
-    bool copied =
-        za_pg.mover->back(page, wait_a_moment) < 0 && za_back_copy(page, true, wait_a_moment) > 0;
+    int r = za_pg.mover->back(page, wait_a_moment);
+    bool copied = r < 0 ? za_back_copy(page, true, wait_a_moment) > 0 : !za_pg.mover->reported;
     while (!za_page_swap(rec, ZA_PAGE_RETURNING, ZA_PAGE_KERNEL) &&
            za_page_get(rec) != ZA_PAGE_KERNEL)
         za_os->relax();

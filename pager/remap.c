@@ -13,9 +13,9 @@
  *
  * What differs from `move` in the rules of page.h:
  *
- * R1  The mirror of a page is empty when W claims it (KERNEL -> MOVING): whoever brings a page back
- *     purges before the record leaves BACK or RETURNING, and W looks before it claims, because its
- *     own late reading may have left a page of zeros there.
+ * R1  The mirror of a page is empty when W claims it (KERNEL -> MOVING): F purges before the record
+ *     leaves BACK, W what it brought back afterwards, and W looks before it claims, because its own
+ *     late reading may have left a page of zeros there.
  * R2  In MOVING F puts nothing at the heap address (page.h I11): mremap would take it along. W makes
  *     sure that every page it took is in the mirror (a page the program dropped by a system call of
  *     its own in between becomes zeros).
@@ -25,7 +25,10 @@
  *     nothing that the other still reads: whoever copies, copies from a page that is purged only
  *     after a copy has succeeded, and after that every other copy fails.
  * R5  W's copy of a PACKING page may be torn by F's purge (zeros); the commit fails, as in page.h I6.
- * R6  The mirror of a unit is reserved anew (tidy) when every record of the unit is KERNEL, STORED
+ * R6  A bare child made before W's copy finds nothing at the heap address, and F gives it the page
+ *     from the mirror (heir.c): W keeps it there, and the record in RETURNING, until it has looked
+ *     for such children (calm.c). UFFDIO_MOVE refuses what a child shares.
+ * R7  The mirror of a unit is reserved anew (tidy) when every record of the unit is KERNEL, STORED
  *     or FILLING.  F makes no other state from these, so it cannot be reading there.
  *
  * mremap looks at nothing by itself.  Left where they are by us (look): pages shared with a living
@@ -228,17 +231,19 @@ static int64_t out(size_t page, size_t n)
 
 /* --- back --- */
 
-/* R4 */
+/* R4, R6 */
 static int back(size_t page, void (*again)(void))
 {
-    int r = za_back_copy(page, false, again);
+    int r = za_back_copy(page, true, again);
     return r == -EEXIST ? 0 : r;
 }
 
 static int fetch(size_t page, void (*again)(void))
 {
-    if (za_place_exists(page, true))
-        return back(page, again);
+    if (za_place_exists(page, true)) {
+        int r = za_back_copy(page, false, again);
+        return r == -EEXIST ? 0 : r;
+    }
     (void)za_os->uffd_wake(za_pg.uffd, za_pg_heap(page), za_pg_page_size());
     return 0;
 }
@@ -267,7 +272,7 @@ static void clear_carried(size_t first)
             za_clear_dead(page, 1);
 }
 
-/* R6 */
+/* R7 */
 static void tidy_unit(size_t unit)
 {
     size_t page = unit * za_pg.unit_pages;

@@ -174,6 +174,7 @@ static uint64_t give_back(uint64_t now)
 static bool tidy_store(void)
 {
     za_store_reclaim(za_pg.store);
+    za_fork_turn();
     za_dense_sweep();
     za_share_turn();
     bool more = !za_room_scarce() && za_dense_turn();

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alloc/alloc.h"
 #include "base/conf.h"
 #include "base/fmt.h"
 #include "base/stat.h"
@@ -67,6 +68,12 @@ static int order(const struct request *r, int (*act)(void))
 static int refresh(void)
 {
     za_text_refresh();
+    return 0;
+}
+
+static int idle(void)
+{
+    za_thread_idle();
     return 0;
 }
 
@@ -170,6 +177,8 @@ ZA_EXPORT int zallctl(const char *name, void *oldp, size_t *oldlenp, const void 
         return order(&r, za_pager_file_all);
     if (strcmp(name, "pager.thaw") == 0)
         return order(&r, za_pager_thaw);
+    if (strcmp(name, "thread.idle") == 0)
+        return order(&r, idle);
     if (strcmp(name, "stats.refresh") == 0)
         return order(&r, refresh);
     if (strncmp(name, "stats.", 6) == 0)

@@ -4,8 +4,8 @@
  * If not, which command allows it.
  *
  * The verdict is the library's own: os/ opens the userfaultfd exactly as the fault thread will, and
- * a page goes out and back by each back-end. Everything else is told to explain the verdict. Exit status 0: would
- * compress; 1: plain allocator.
+ * a page goes out and back by each back-end. Everything else is told to explain the verdict. Exit
+ * status 0: would compress; 1: plain allocator, or the file tier that was asked for cannot be used.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,6 +22,7 @@
 
 #include "os/os.h"
 #include "os/uffd.h"
+#include "tool/disk.h"
 #include "tool/report.h"
 #include "tool/tool.h"
 
@@ -286,20 +287,40 @@ static void examine(struct za_report *r, const struct probe *p)
     say_limit(r, "RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, false);
 }
 
+static int options(int argc, char **argv, bool *json, const char **file)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            *json = true;
+        else if (strncmp(argv[i], "--file=", 7) == 0 && argv[i][7])
+            *file = argv[i] + 7;
+        else if (strcmp(argv[i], "--file") == 0 && i + 1 < argc && argv[i + 1][0])
+            *file = argv[++i];
+        else if (strncmp(argv[i], "--file", 6) == 0)
+            return za_tool_complain("doctor: --file needs a directory");
+        else
+            return za_tool_complain("doctor: unknown argument \"%s\"", argv[i]);
+    }
+    return 0;
+}
+
 int za_tool_doctor(int argc, char **argv)
 {
     static struct za_report report;
     struct probe p = {0};
-    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
-    if (argc > 1 && !json)
-        return za_tool_complain("doctor: unknown argument \"%s\"", argv[1]);
+    const char *file = NULL;
+    bool json = false;
+    int rc = options(argc, argv, &json, &file);
+    if (rc)
+        return rc;
     za_os_init();
     probe_all(&p);
     examine(&report, &p);
+    bool usable = za_disk_examine(&report, file);
     bool compresses = p.fd >= 0 && (moves(&p) || p.remapped == 0);
     if (json)
         za_report_json(&report, compresses);
     else
         za_report_print(&report, compresses);
-    return compresses ? 0 : EXIT_NO;
+    return compresses && usable ? 0 : EXIT_NO;
 }

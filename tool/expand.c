@@ -40,7 +40,7 @@ struct za_expand {
     void *split_room; /* for pointers taken apart */
     uint32_t dict_id;
     char dict[ZA_DICT_MAX_BYTES];
-    char packed[ZA_BLOB_MAX_RAW];
+    char packed[ZA_BLOB_MAX_RAW]; /* as large as a header can say */
     char raw[ZA_BLOB_MAX_RAW];
     char page[PAGE_MAX];
 };
@@ -199,14 +199,17 @@ static enum za_core_read read_dict(struct za_expand *x, uint32_t id, struct za_d
 static enum za_core_read find_blob(const struct za_expand *x, uint32_t id, struct za_blob *b,
                                    uint64_t *at)
 {
-    struct za_entry e;
+    struct za_ids ids;
     struct za_segment s;
     if (!x->has_store)
         return ZA_CORE_ABSENT;
-    enum za_core_read r = read_item(x, &x->store.table.ladder, id, &e, sizeof(e));
+    enum za_core_read r =
+        read_item(x, &x->store.table.ladder, id / ZA_GROUP_IDS, &ids, sizeof(ids));
     if (r != ZA_CORE_READ)
         return r;
-    uint64_t place = za_word_place(e.word);
+    uint64_t word = ids.entry[id % ZA_GROUP_IDS].word, place = za_word_place(word);
+    if (!za_word_used(word))
+        return ZA_CORE_ABSENT;
     r = read_item(x, &x->store.segments.ladder, za_place_slot(place), &s, sizeof(s));
     if (r != ZA_CORE_READ)
         return r;
@@ -222,8 +225,10 @@ static bool decompress(struct za_expand *x, const struct za_blob *b, const struc
 {
     const struct za_codec *c = za_codec(za_codec_of(b->codec));
     void *room = c == za_codec(ZA_CODEC_SPLIT) ? x->split_room : x->room;
-    return c && c->unpack(c->unpack_bytes ? room : NULL, d, x->packed, b->size, x->raw, b->raw) &&
-           za_checksum(x->raw, b->raw) == b->checksum;
+    return c &&
+           c->unpack(c->unpack_bytes ? room : NULL, d, x->packed, za_blob_size(b), x->raw,
+                     za_blob_raw(b)) &&
+           za_checksum(x->raw, za_blob_raw(b)) == b->checksum;
 }
 
 /* Leaves the blob's pages in x->raw; else counts one page lost. */
@@ -236,10 +241,9 @@ static bool unpack(struct za_expand *x, uint32_t id)
         return true;
     x->unpacked = ZA_BLOB_NONE;
     enum za_core_read r = find_blob(x, id, &b, &at);
-    bool good = r == ZA_CORE_READ && b.id == id && b.size <= sizeof(x->packed) &&
-                b.raw <= sizeof(x->raw) && za_codec_of(b.codec) < ZA_CODEC_MAX;
+    bool good = r == ZA_CORE_READ && b.id == id && za_codec_of(b.codec) < ZA_CODEC_MAX;
     if (good)
-        r = za_core_read(x->core, at, x->packed, b.size);
+        r = za_core_read(x->core, at, x->packed, za_blob_size(&b));
     bool with_dict = good && za_dict_of(b.codec) != ZA_DICT_NONE;
     if (good && r == ZA_CORE_READ && with_dict)
         r = read_dict(x, za_dict_of(b.codec), &dict);
@@ -252,7 +256,7 @@ static bool unpack(struct za_expand *x, uint32_t id)
     x->sum->damaged += !good;
     if (good) {
         x->unpacked = id;
-        x->raw_bytes = b.raw;
+        x->raw_bytes = za_blob_raw(&b);
     }
     return good;
 }

@@ -17,7 +17,7 @@ struct za_finding {
 };
 
 struct za_report {
-    struct za_finding findings[24];
+    struct za_finding findings[32];
     size_t n;
 };
 

@@ -185,6 +185,21 @@ class Zram:
             os.unlink(self.device)
 
 
+def merged(pids):
+    """Pages of the processes that the kernel has merged with others."""
+    pages = 0
+    for pid in pids:
+        for line in read(f"/proc/{pid}/ksm_stat").splitlines():
+            if line.startswith("ksm_merging_pages"):
+                pages += int(line.split()[1])
+    return pages
+
+
+def merging():
+    """Does the kernel merge pages now, whoever asked it to?"""
+    return os.path.exists(KSM + "run") and read(KSM + "run").strip() == "1"
+
+
 class Merging:
     """Same-page merging at full speed. *Born* running, *dies* in close()."""
 
@@ -213,16 +228,6 @@ class Merging:
         while time.monotonic() < end and int(read(KSM + "full_scans")) < self.scans + KSM_SCANS:
             time.sleep(0.5)
         return self.cpu() - self.cpu_before
-
-    @staticmethod
-    def merged(pids):
-        """Pages of the processes that are merged with others."""
-        pages = 0
-        for pid in pids:
-            for line in read(f"/proc/{pid}/ksm_stat").splitlines():
-                if line.startswith("ksm_merging_pages"):
-                    pages += int(line.split()[1])
-        return pages
 
     def close(self):
         """Take all merged pages apart, and put the settings back."""

@@ -64,6 +64,27 @@ static void setting(void)
     CHECK(ctl("target", NULL, NULL, &new, sizeof(new)) == 0 && number("target") == 0);
 }
 
+/* What a thread keeps counts as allocated until it says that it is idle; what goes back to all may
+ * be kept for all for a while. */
+static void idling(void)
+{
+    enum { N = 4000, SIZE = 600 };
+    static void *p[N];
+    for (int i = 0; i < N; i++)
+        p[i] = malloc(SIZE);
+    CHECK(ctl("stats.refresh", NULL, NULL, NULL, 0) == 0);
+    uint64_t full = number("stats.heap.allocated");
+    for (int i = 0; i < N; i++)
+        free(p[i]);
+    CHECK(ctl("stats.refresh", NULL, NULL, NULL, 0) == 0);
+    uint64_t kept = number("stats.heap.allocated");
+    CHECK(ctl("thread.idle", NULL, NULL, NULL, 0) == 0);
+    CHECK(ctl("stats.refresh", NULL, NULL, NULL, 0) == 0);
+    CHECK(number("stats.heap.allocated") < kept && kept < full);
+    CHECK(ctl("thread.idle", NULL, NULL, &full, sizeof(full)) == EPERM);
+    free(malloc(SIZE));
+}
+
 static void errors(void)
 {
     uint64_t v = 1;
@@ -120,6 +141,7 @@ int main(void)
         return check_end();
     reading();
     setting();
+    idling();
     errors();
     orders();
     return check_end();

@@ -223,43 +223,6 @@ static void bare_life(void)
     point("a bare child goes on as a program", bare_status_of(goes_on) == 0);
 }
 
-static volatile bool enough;
-
-static void *fault_on(void *arg)
-{
-    bool good = true;
-    while (!enough)
-        good &= right(arg, 0, LEN, 8);
-    return good ? arg : NULL;
-}
-
-static void *evict_on(void *arg)
-{
-    while (!enough) {
-        evict();
-        sleep_ms(1);
-    }
-    return arg;
-}
-
-/* The kernel refuses a restore while a child is announced and not yet heard of. */
-static void amid_faults(void)
-{
-    pthread_t t[3];
-    void *end[3];
-    bool good = true;
-    last_block = block(LEN, 2);
-    pthread_create(&t[0], NULL, evict_on, t);
-    for (unsigned i = 1; i < 3; i++)
-        pthread_create(&t[i], NULL, fault_on, block(LEN, 8));
-    for (unsigned i = 0; i < 60 && good; i++)
-        good = bare_status_of(reads_last) == 0;
-    enough = true;
-    for (unsigned i = 0; i < 3; i++)
-        good &= pthread_join(t[i], &end[i]) == 0 && end[i];
-    point("bare children amid faults", good);
-}
-
 /* ---- children made while another fork is in its window -------------------------------------------
  */
 
@@ -580,7 +543,6 @@ static const struct danger dangers[] = {
     {"filed", filed},
     {"keyed", keyed},
     {"bare", bare},
-    {"amid-faults", amid_faults},
     {"bare-life", bare_life},
     {"stranger", stranger},
     {"orphan", orphan},

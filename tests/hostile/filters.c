@@ -252,15 +252,15 @@ int main(int argc, char **argv)
     const char *only = getenv("ONLY");
     for (unsigned m = 0; m < NMODES; m++)
         for (unsigned i = 0; i < NCALLS; i++) {
-            char name[120];
-            snprintf(name, sizeof(name), "%s: %s", calls[i].name, mode_names[m]);
+            char name[144];
+            snprintf(name, 120, "%s: %s", calls[i].name, mode_names[m]);
             if (senseless((enum mode)m, &calls[i]) ||
                 (only ? strcmp(only, name) != 0 : left_out((enum mode)m, i)))
                 continue;
             int status = begun_anew((enum mode)m, i, argv);
+            if (status)
+                snprintf(name + strlen(name), 24, " (status %x)", (unsigned)status);
             point(name, status == 0);
-            if (status && getenv("VERBOSE"))
-                fprintf(stderr, "status %x\n", (unsigned)status);
         }
     return end();
 }

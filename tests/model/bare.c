@@ -19,7 +19,8 @@
  *   P  writes, gives up, and takes again; touches the page when it is out.
  *   U  makes a child without handlers; the kernel keeps it inside until F has read of that.
  *   T  forks with handlers: parks W, opens the window, waits for F, forks, leaves.
- *   W  takes the page out; takes it away when it has learnt that it was given up (calm.c).
+ *   W  takes the page out; takes it away when it has learnt that it was given up, or when it has
+ *      copied it back (calm.c).
  *   F  serves faults by a claim, by a copy in the window; hears of children, fills the bare ones.
  *      It may be asked for any page that is out at any time: others fault, too.
  *   T  in `newborn` has a child that nobody announces, and finds no W; F may start one.
@@ -118,24 +119,25 @@ struct state {
     uint8_t p, u, v, t, w, f;                    /* where everybody is */
     uint8_t taking, giving, window, sock, line, forked, parked, born;
     uint8_t w_saw, u_saw, v_saw, t_saw; /* they wait for the service of F that they have seen */
-    uint8_t learnt, mirror, zeros, unborn, holds, busy, first;
+    uint8_t learnt, copied, mirror, zeros, unborn, holds, busy, first;
     struct child c[NCHILDREN];
 };
 
 struct scenario {
     const char *name;
-    bool heir, bare, still, newborn, leaves, gives_up, fails;
+    bool heir, bare, still, newborn, leaves, gives_up, copies, fails;
 };
 
 static const struct scenario scenarios[] = {
     {.name = "calm", .bare = true, .gives_up = true},
+    {.name = "copies", .bare = true, .copies = true},
     {.name = "leaves", .bare = true, .leaves = true},
     {.name = "handlers", .heir = true, .gives_up = true, .fails = true},
     {.name = "strangers", .heir = true, .bare = true, .fails = true},
     {.name = "newborn", .heir = true, .newborn = true},
     {.name = "still", .still = true},
 };
-enum { IN_CALM, IN_LEAVES, IN_HANDLERS, IN_STRANGERS, IN_NEWBORN, IN_STILL };
+enum { IN_CALM, IN_COPIES, IN_LEAVES, IN_HANDLERS, IN_STRANGERS, IN_NEWBORN, IN_STILL };
 
 /* Each takes one step of the protocol away: name, the scenario that shows it, what is done instead. */
 #define BREAKS(X) \
@@ -149,6 +151,10 @@ enum { IN_CALM, IN_LEAVES, IN_HANDLERS, IN_STRANGERS, IN_NEWBORN, IN_STILL };
     X(NO_LIFT_WAKE, "no-wake-at-the-end", IN_CALM, "F does not wake W when it is done giving") \
     X(NO_CLAIMS, "claims-not-given", IN_CALM, "a child announced amid a claim is not given it") \
     X(NO_RETRY, "no-reading-amid-service", IN_CALM, "F does not read of a child when refused") \
+    X(AT_ONCE, "copied-back-at-once", IN_COPIES, \
+      "W copies a page back, and does not look for children") \
+    X(LOOKS_BEFORE, "copied-back-after-the-look", IN_COPIES, \
+      "W looks for children, then copies a page back") \
     X(NO_AWAIT, "leaves-at-once", IN_LEAVES, "the parent ends while F fills its child") \
     X(NO_WINDOW, "no-window", IN_HANDLERS, "F claims during a fork") \
     X(NO_QUIESCE, "no-wait-before-the-fork", IN_HANDLERS, "the fork does not wait for F's claim") \
@@ -448,6 +454,16 @@ static void t_fork(const struct state *s)
 
 /* ---- W ---------------------------------------------------------------------------------------- */
 
+/* The page as remap.c brings it back: the store stands for the mirror. */
+static bool copy_back(struct state *n)
+{
+    if (n->rec != STORED || n->heap != HOLE || changing(n))
+        return false;
+    n->heap = n->blob;
+    n->copied = 1;
+    return true;
+}
+
 /* Nothing in the model takes a page out while it is a child's own business. */
 static void w_idle(const struct state *s)
 {
@@ -473,6 +489,12 @@ static void w_idle(const struct state *s)
         n.learnt = s->dead;
         n.w = is(BREAK_NO_CALM) ? W_TAKE : W_CALM;
         wish(&n, "W learns that the page was given up");
+    }
+    if (sc->copies && s->rec == STORED) {
+        n = *s;
+        n.w = is(BREAK_AT_ONCE) ? W_TAKE : W_CALM;
+        if (is(BREAK_LOOKS_BEFORE) || copy_back(&n))
+            wish(&n, "W copies the page back");
     }
 }
 
@@ -539,7 +561,10 @@ static void w_take(const struct state *s)
     n.w = W_LIFT;
     if (s->rec == FILLING)
         return; /* W waits for F's claim */
-    bool dead = is(BREAK_LATE_LEARNING) ? s->dead : s->learnt;
+    if (is(BREAK_LOOKS_BEFORE))
+        (void)copy_back(&n);
+    bool dead = is(BREAK_LATE_LEARNING) ? s->dead : s->learnt || n.copied;
+    n.copied = 0;
     if (s->rec == STORED && dead) {
         n.rec = KERNEL;
         n.blob = ZERO;

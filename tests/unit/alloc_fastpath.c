@@ -19,7 +19,7 @@
 #define MALLOC_MOST 26u        /* up to 1 KiB */
 #define MALLOC_MEDIUM_MOST 34u /* up to 32 KiB */
 #define FREE_MOST 40u
-#define LARGE_MOST 150u /* malloc and free of a block that is kept (alloc/pocket.h) */
+#define LARGE_MOST 110u /* malloc and free of a block that is kept (alloc/pocket.h) */
 #define STEPS_MOST 100000u
 
 #define MARK() __asm__ volatile("int3" : : : "memory")

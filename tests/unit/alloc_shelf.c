@@ -200,16 +200,18 @@ UNIT_TEST(a_thread_finds_its_own_run_first)
 
 UNIT_TEST(a_full_pocket_goes_on_to_the_shelf)
 {
-    void *p[8];
+    void *p[12];
     kit_start();
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 12; i++)
         p[i] = za_malloc(60000);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 12; i++)
         za_free(p[i]);
-    CHECK_EQ(za_shelf_stats(), (8 - ZA_POCKET_RUNS) * ZA_UNIT_SIZE);
-    CHECK(za_malloc(60000) == p[7]);
+    CHECK_EQ(za_shelf_stats(), (12 - ZA_POCKET_UNITS) * ZA_UNIT_SIZE);
+    za_alloc_check();
+    CHECK(za_malloc(60000) == p[11]);
+    za_alloc_check();
     za_thread_exit();
-    CHECK_EQ(za_shelf_stats(), 7 * ZA_UNIT_SIZE);
+    CHECK_EQ(za_shelf_stats(), 11 * ZA_UNIT_SIZE);
     za_alloc_check();
 }
 
@@ -232,6 +234,53 @@ UNIT_TEST(long_runs_do_not_go_into_the_pocket)
     CHECK(za_malloc(ZA_MIB) == p);
 }
 
+/* --- long runs ----------------------------------------------------------- */
+
+UNIT_TEST(the_long_run_freed_last_is_kept)
+{
+    kit_start();
+    char *p = za_malloc(4 * ZA_MIB), *q = za_malloc(3 * ZA_MIB);
+    za_free(p);
+    za_free(q);
+    za_alloc_check();
+    CHECK_EQ(za_shelf_stats(), 3 * ZA_MIB);
+    CHECK_EQ(live_bytes(q, 3 * ZA_MIB), 0);
+    CHECK(za_malloc(3 * ZA_MIB - 9) == q);
+    CHECK(za_shelf_empty());
+    CHECK_EQ(live_bytes(q, 3 * ZA_MIB), 3 * ZA_MIB);
+    memset(q, 0xff, 3 * ZA_MIB - 9);
+    za_free(q);
+    unsigned char *z = za_calloc(1, 3 * ZA_MIB - 9);
+    CHECK(kit_zero(z, 3 * ZA_MIB - 9));
+    za_free(z);
+    za_alloc_check();
+    (void)za_trim();
+    CHECK(za_shelf_empty());
+    za_alloc_stats();
+    CHECK_EQ(za_stat_get(ZA_STAT_LARGE_ALLOCS), 4);
+    CHECK_EQ(za_stat_get(ZA_STAT_LARGE_FREES), 4);
+    CHECK_EQ(za_stat_get(ZA_STAT_HEAP_ACTIVE), 0);
+}
+
+UNIT_TEST(a_long_run_is_given_up_by_age)
+{
+    kit_start();
+    uint64_t now = za_os->now(), decay = za_conf.dirty_decay_ms * ZA_NS_PER_MS;
+    za_free(za_malloc(4 * ZA_MIB));
+    CHECK(!za_shelf_empty());
+    za_alloc_decay(now += decay);
+    za_alloc_decay(now + decay);
+    CHECK(za_shelf_empty());
+    za_alloc_check();
+}
+
+UNIT_TEST(what_is_longer_still_is_not_kept)
+{
+    kit_start();
+    za_free(za_malloc(9 * ZA_MIB));
+    CHECK(za_shelf_empty());
+}
+
 /* --- threads ------------------------------------------------------------- */
 
 #define SLOTS 64
@@ -244,6 +293,8 @@ static void *exchange(void *arg)
     (void)za_malloc(10); /* a cache, and so a shelf, of its own */
     for (int i = 0; i < 20000; i++) {
         size_t size = 33000 + kit_next(&r) % 400000;
+        if (i % 16 == 0)
+            size *= 9;
         unsigned char *p = za_malloc(size);
         CHECK(p);
         p[0] = p[size - 1] = (unsigned char)(uintptr_t)arg;

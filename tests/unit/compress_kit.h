@@ -136,6 +136,7 @@ static inline void model_put(struct model *m)
     bool large = rnd(&m->r) % 8 == 0;
     b.size = 1 + (uint32_t)(rnd(&m->r) % (large ? m->max_size : m->max_size / 4));
     b.raw = b.size + (uint32_t)(rnd(&m->r) % (ZA_BLOB_MAX_RAW - b.size + 1));
+    b.raw = (uint32_t)za_align_up(b.raw, ZA_BLOB_RAW_UNIT);
     content(b.key, buf, b.size);
     b.id = za_store_put(m->s, buf, b.size, b.raw, (uint32_t)b.key, ZA_CODEC_LZ4, b.refs);
     if (b.id)
@@ -176,7 +177,10 @@ static inline void model_forget(struct model *m, uint32_t i)
     m->blob[i] = m->blob[--m->n];
 }
 
-/* A blob whose every reference was dropped is nobody's to release: it dies at the next reclaim. */
+/*
+ * A blob whose every reference was dropped is nobody's to release: it dies at the next reclaim.  One
+ * whose last reference is released is dead at once.
+ */
 static inline void model_release(struct model *m)
 {
     uint32_t i = (uint32_t)(rnd(&m->r) % m->n);
@@ -188,7 +192,7 @@ static inline void model_release(struct model *m)
     uint32_t id = b->id, refs = 1 + (uint32_t)(rnd(&m->r) % (b->refs - b->later));
     za_store_release(m->s, id, refs);
     b->refs -= refs;
-    if (b->refs)
+    if (b->refs > b->later)
         return;
     model_forget(m, i);
     CHECK(!za_store_get(m->s, id, &v));
@@ -226,13 +230,14 @@ static inline void model_check(struct model *m)
     for (uint32_t i = 0; i < m->n; i++) {
         model_look(m, &m->blob[i]);
         raw += m->blob[i].raw;
-        live += 16 + za_align_up(m->blob[i].size, 16);
+        live += za_align_up(12 + m->blob[i].size, 16);
     }
     CHECK_EQ(st.blobs, m->n);
     CHECK_EQ(st.raw_bytes, raw);
     CHECK_EQ(st.live_bytes, live);
     CHECK_EQ(area_bytes(m->s), mapped_bytes);
     CHECK(st.mapped_bytes + st.table_bytes <= mapped_bytes);
+    CHECK(st.live_bytes <= st.held_bytes + st.file_live_bytes && st.held_bytes <= st.mapped_bytes);
 }
 
 /* The number of puts against releases swings, so the store grows and shrinks. */

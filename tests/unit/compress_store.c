@@ -208,7 +208,8 @@ static void writer_store(struct rng *r, uint32_t page)
 
     content(rnd(r), buf, size);
     memcpy(buf, &page, sizeof(page));
-    uint32_t id = za_store_put(shared, buf, size, size, za_checksum(buf, size), ZA_CODEC_NONE, 1);
+    uint32_t raw = (uint32_t)za_align_up(size, ZA_BLOB_RAW_UNIT);
+    uint32_t id = za_store_put(shared, buf, size, raw, za_checksum(buf, size), ZA_CODEC_NONE, 1);
     if (id)
         CHECK(page_swap(page, 0, id)); /* the reader claims stored pages only */
 }

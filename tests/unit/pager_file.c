@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -233,6 +236,25 @@ UNIT_TEST(descriptors_that_cannot_be_sent)
     }
 }
 
+static uint64_t fetched(void)
+{
+    return za_stat_get(ZA_STAT_FILE_READS) + za_stat_get(ZA_STAT_FILE_AROUND);
+}
+
+/* A blob is unpacked once for all pages of it. */
+UNIT_TEST(a_bare_child_is_filled_blob_by_blob)
+{
+    start_forking();
+    if (!za_pg.caps.event_fork)
+        UNIT_SKIP("children are not announced here");
+    uint64_t before = fetched();
+    pid_t pid = region_fork_bare();
+    if (pid == 0)
+        _exit(!region_holds(0, PAGES, 1));
+    reap(pid);
+    CHECK_EQ(fetched() - before, za_stat_get(ZA_STAT_FILE_BLOBS));
+}
+
 UNIT_TEST(bare_forks)
 {
     start_forking();
@@ -243,6 +265,27 @@ UNIT_TEST(bare_forks)
         reap(pid);
         CHECK_EQ(za_pager_file_all(), 0);
     }
+}
+
+/*
+ * What F has read last is of a file of the parent's; the child's own begins with the same number of
+ * a write.
+ */
+UNIT_TEST(a_bare_child_reads_what_it_filed_itself)
+{
+    start_forking();
+    CHECK(region_holds(0, REGION_UNIT, 1));
+    pid_t pid = region_fork_bare();
+    if (pid == 0) {
+        (void)za_pager_file_all(); /* finds out, and begins anew */
+        region_fill(0, PAGES, 3);
+        CHECK_EQ(za_pager_file_all(), 0);
+        CHECK_EQ(region_present(0, PAGES), 0);
+        CHECK(region_holds(0, PAGES, 3));
+        _exit(0);
+    }
+    reap(pid);
+    CHECK(region_holds(0, PAGES, 1));
 }
 
 /* ---- the same where the kernel announces no children ---- */
@@ -381,6 +424,76 @@ UNIT_TEST(a_full_disk)
     CHECK_EQ(za_stat_get(ZA_STAT_FILE_FULL), 1); /* and not tried again at once */
     CHECK(region_holds(0, PAGES, 1));
     failing_disarm();
+    CHECK_EQ(za_pager_file_all(), 0);
+    za_pager_stats();
+    all_filed();
+    CHECK(region_holds(0, PAGES, 1));
+}
+
+/* A disk of the test's own, seen by nobody else; NULL: not allowed. */
+static const char *small_disk(const char *size)
+{
+    static char dir[] = "/tmp/zalloc-disk.XXXXXX";
+
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        !mkdtemp(dir))
+        return NULL;
+    int r = mount("zalloc", dir, "tmpfs", 0, size);
+    if (r != 0)
+        CHECK_EQ(rmdir(dir), 0);
+    return r == 0 ? dir : NULL;
+}
+
+/* In earnest, what the test above has by way of a call that fails: and then there is room again. */
+UNIT_TEST(a_disk_that_fills_up)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    const char *disk = small_disk("size=2m");
+    if (!disk)
+        UNIT_SKIP("no file system can be mounted here");
+    use(disk);
+    region_start(ZA_CHUNK_SIZE);
+    fill_heavy(HEAVY);
+    char *was = malloc(HEAVY * REGION_PAGE);
+    memcpy(was, region_at(0), HEAVY * REGION_PAGE);
+    CHECK_EQ(za_pager_file_all(), 0);
+    za_pager_stats();
+    CHECK(za_stat_get(ZA_STAT_FILE_FULL) > 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_FILE_FAILED), 0);
+    CHECK(za_stat_get(ZA_STAT_FILE_BLOBS) > 0);
+    CHECK(za_stat_get(ZA_STAT_FILE_BLOBS) < za_stat_get(ZA_STAT_ST_BLOBS));
+    CHECK(za_stat_get(ZA_STAT_FOOT_FILE) <= 2 * ZA_MIB);
+    CHECK_EQ(region_present(0, HEAVY), 0);
+    CHECK(memcmp(was, region_at(0), HEAVY * REGION_PAGE) == 0);
+    CHECK_EQ(mount("zalloc", disk, "tmpfs", MS_REMOUNT, "size=64m"), 0);
+    CHECK_EQ(za_pager_file_all(), 0);
+    za_pager_stats();
+    CHECK_EQ(za_stat_get(ZA_STAT_FILE_BLOBS), za_stat_get(ZA_STAT_ST_BLOBS));
+    CHECK_EQ(region_present(0, HEAVY), 0);
+    CHECK(memcmp(was, region_at(0), HEAVY * REGION_PAGE) == 0);
+    region_check();
+    free(was);
+    CHECK_EQ(umount2(disk, MNT_DETACH), 0);
+    CHECK_EQ(rmdir(disk), 0);
+}
+
+/* The file has no name that anybody could delete, and what is open stays. */
+UNIT_TEST(a_directory_removed_from_outside)
+{
+    char dir[] = "/tmp/zalloc-dir.XXXXXX";
+
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    CHECK(mkdtemp(dir) != NULL);
+    use(dir);
+    region_start(ZA_CHUNK_SIZE);
+    region_fill(0, PAGES, 1);
+    CHECK_EQ(za_pager_file_all(), 0);
+    CHECK_EQ(rmdir(dir), 0);
+    za_pager_stats();
+    all_filed();
+    CHECK(region_holds(0, PAGES, 1));
     CHECK_EQ(za_pager_file_all(), 0);
     za_pager_stats();
     all_filed();

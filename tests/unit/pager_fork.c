@@ -219,6 +219,85 @@ UNIT_TEST(a_child_lives_on)
     verify(1);
 }
 
+/*
+ * What the parent has too comes back page by page, its group with the second one; what the child has
+ * packed itself comes in groups.
+ */
+static void shares_on(void)
+{
+    size_t group = za_pg.cluster_pages;
+    CHECK(region_holds(STORED, 1, 1));
+    CHECK_EQ(region_present(STORED, group), 1);
+    CHECK(region_holds(STORED + group, 1, 1));
+    CHECK_EQ(region_present(STORED + group, group), 1);
+    CHECK(region_holds(STORED + group + 1, 1, 1));
+    CHECK_EQ(region_present(STORED + group, group), group);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), 0);
+    region_fill(STORED + 8 * UNIT, UNIT, 2);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK(region_holds(STORED + 8 * UNIT, 1, 2));
+    CHECK_EQ(region_present(STORED + 8 * UNIT, group), group);
+    region_fill(STORED + 8 * UNIT, UNIT, 1);
+    verify(1);
+    region_check();
+}
+
+UNIT_TEST(a_child_shares_on_what_is_stored)
+{
+    start();
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        shares_on();
+        _exit(0);
+    }
+    reap(pid);
+    verify(1);
+}
+
+/* Then nobody has it but the child, which packs it as it packs its own. */
+static void own_at_last(int out, int life)
+{
+    char byte;
+    struct za_blob_view v;
+    CHECK(region_holds(STORED + UNIT, 1, 1));
+    CHECK_EQ(read(life, &byte, 1), 0); /* its parent is gone, or about to be */
+    bool theirs = true;
+    while (theirs) {
+        (void)za_pager_evict_all(); /* a turn */
+        za_page r = za_page_get(&za_pg.pages[STORED]);
+        CHECK_EQ(za_page_state(r), ZA_PAGE_STORED);
+        theirs = za_store_get(za_pg.store, za_page_blob(r), &v) &&
+                 za_store_inherited(za_pg.store, v.place);
+    }
+    verify(1);
+    CHECK_EQ(write(out, "o", 1), 1);
+    _exit(0);
+}
+
+UNIT_TEST(a_child_whose_parent_is_gone_has_its_own)
+{
+    int result[2], life[2];
+    char byte;
+
+    start();
+    CHECK_EQ(pipe(result), 0);
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        CHECK_EQ(pipe(life), 0);
+        if (region_fork() == 0) {
+            close(life[1]);
+            own_at_last(result[1], life[0]);
+        }
+        _exit(0);
+    }
+    close(result[1]);
+    reap(pid);
+    CHECK_EQ(read(result[0], &byte, 1), 1);
+    CHECK_EQ(byte, 'o');
+    verify(1);
+}
+
 /* A child that evicts at once, before it has touched anything. */
 UNIT_TEST(a_child_evicts_first)
 {

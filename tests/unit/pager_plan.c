@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager_plan -- what the worker makes of the policy: units that come back wait longer each time,
+ * stalls make haste, thrashing is counted and ends in a longer age.
+ *
+ * The clock is the test's: it is ahead of the system's by as much as the test says, hours at once,
+ * against which the time that the test really takes is nothing.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/conf.h"
+#include "os/os.h"
+#include "pager/pager.h"
+#include "pager/policy.h"
+#include "pager/private.h"
+#include "tests/fake/region.h"
+#include "tests/unit/unit.h"
+
+#define HOUR_MS 3600000ull
+#define PAGES (ZA_CHUNK_SIZE / REGION_PAGE)
+
+static struct za_os os;
+static uint64_t ahead_ms; /* atomic */
+static uint32_t stalled;  /* atomic */
+
+static uint64_t now(void)
+{
+    return za_os_linux->now() + __atomic_load_n(&ahead_ms, __ATOMIC_ACQUIRE) * ZA_NS_PER_MS;
+}
+
+static int room(struct za_room *out)
+{
+    *out = (struct za_room){.limit = UINT64_MAX,
+                            .stalled = __atomic_load_n(&stalled, __ATOMIC_ACQUIRE)};
+    return 0;
+}
+
+static void start(uint64_t cold_ms)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    region_start(ZA_CHUNK_SIZE);
+    os = *za_os;
+    os.now = now;
+    os.room = room;
+    za_os = &os;
+    za_conf.dense_ms = 0;
+    region_cold_ms(cold_ms);
+    CHECK_EQ(za_pager_evict_all(), 0); /* there is a worker */
+}
+
+/* The worker has had whole turns, at the time that it is; a request ends one, so there are few. */
+static void turn(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS);
+        za_pager_stats();
+        while (za_stat_get(ZA_STAT_PG_TURNS) == turns)
+            region_sleep_ms(1);
+    }
+}
+
+static void pass(uint64_t ms)
+{
+    __atomic_fetch_add(&ahead_ms, ms, __ATOMIC_RELEASE);
+    turn();
+}
+
+/* How long until everything is stored, in steps of a quarter of an hour. */
+static uint64_t quarters_until_stored(size_t n)
+{
+    uint64_t q = 0;
+    for (; za_stat_get(ZA_STAT_PG_STORED) < n && q < 4000; q++)
+        pass(HOUR_MS / 4);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), n);
+    return q;
+}
+
+/* Few enough pages that the age itself does not change. */
+UNIT_TEST(a_unit_that_comes_back_waits_twice_as_long)
+{
+    const size_t n = za_min(REGION_UNIT, 16);
+    uint64_t waited[5];
+
+    start(4 * HOUR_MS);
+    while (za_stat_get(ZA_STAT_PG_COLD_MS) != HOUR_MS) /* nothing comes back: it cannot be less */
+        pass(HOUR_MS);
+    region_fill(0, n, 1);
+    (void)quarters_until_stored(n);
+    for (unsigned i = 0; i < ZA_ARRAY_LEN(waited); i++) {
+        CHECK(region_holds(0, n, 1));
+        turn();
+        waited[i] = quarters_until_stored(n);
+    }
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_COLD_MS), HOUR_MS);
+    CHECK(za_stat_get(ZA_STAT_PG_REFAULTS) >= ZA_ARRAY_LEN(waited));
+    for (unsigned i = 1; i < ZA_ARRAY_LEN(waited); i++)
+        CHECK(2 * waited[i] > 3 * waited[i - 1]);
+    pass(HOUR_MS * 4 * 2); /* not soon: all is forgiven */
+    CHECK(region_holds(0, n, 1));
+    turn();
+    CHECK(quarters_until_stored(n) <= waited[0]);
+    region_check();
+}
+
+UNIT_TEST(stalls_make_haste_without_any_limit)
+{
+    start(HOUR_MS);
+    region_fill(0, PAGES, 1);
+    turn();
+    for (unsigned i = 0; i < 5; i++)
+        pass(HOUR_MS / 16);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), 0); /* 19 minutes are not an hour */
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STRAIN), ZA_STRAIN_NONE);
+    __atomic_store_n(&stalled, 2000, __ATOMIC_RELEASE); /* a fifth of the time */
+    for (unsigned i = 0; i < 8; i++) {
+        pass(HOUR_MS / 16);
+        for (unsigned k = 0; k < 20 && za_stat_get(ZA_STAT_PG_STORED) < PAGES; k++)
+            turn();
+    }
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), PAGES);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STRAIN), ZA_STRAIN_HASTE);
+    CHECK_EQ(za_stat_get(ZA_STAT_GROUP_LIMIT), 0);
+    __atomic_store_n(&stalled, 0, __ATOMIC_RELEASE);
+    turn();
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STRAIN), ZA_STRAIN_NONE);
+    CHECK(region_holds(0, PAGES, 1));
+}
+
+/* Everything goes out, and then is wanted. */
+static void sweep(uint64_t cold)
+{
+    pass(cold * 5 / 4);
+    pass(cold * 5 / 4);
+    for (unsigned k = 0; k < 20 && region_present(0, PAGES); k++)
+        turn();
+    CHECK(region_holds(0, PAGES, 1));
+}
+
+/* What goes out and is wanted at once is found out, said, and not gone on with. */
+UNIT_TEST(thrashing_is_counted_and_backed_off_from)
+{
+    const uint64_t cold = 20000;
+
+    start(cold);
+    region_fill(0, PAGES, 1);
+    for (unsigned i = 0; i < 20 && za_stat_get(ZA_STAT_PG_THRASH) == 0; i++)
+        sweep(cold);
+    CHECK(za_stat_get(ZA_STAT_PG_THRASH) > 0);
+    uint64_t packed = za_stat_get(ZA_STAT_PG_PACKED);
+    for (unsigned i = 0; i < 8; i++)
+        sweep(cold);
+    CHECK(za_stat_get(ZA_STAT_PG_PACKED) - packed < 8 * PAGES / 2);
+    region_check();
+}
