@@ -70,7 +70,8 @@ static void long_step(size_t arg)
     (void)arg;
     za_calm_begin();
     __atomic_store_n(&in_step, 1, __ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < PATIENCE_MS && read_of(&n_polls) < POLLS; i++)
+    uint64_t limit = za_os_linux->now() + PATIENCE_MS * ZA_NS_PER_MS;
+    while (read_of(&n_polls) < POLLS && za_os_linux->now() < limit)
         (void)za_os_linux->wait(&in_step, 1, ZA_NS_PER_MS);
     za_calm_end();
 }
