@@ -21,7 +21,7 @@
 #define POLLS 3u
 #define PATIENCE_MS 3000u
 
-static struct za_os table;
+static struct za_os table, below;                    /* the test's, and the one that it stands on */
 static uint32_t n_looks, n_taking, n_polls, in_step; /* atomics */
 
 static uint32_t read_of(uint32_t *counter)
@@ -32,6 +32,14 @@ static uint32_t read_of(uint32_t *counter)
 static void count(uint32_t *counter, uint32_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_SEQ_CST);
+}
+
+/* After region_start, which has a table of its own where pages are imitated. */
+static void begin(void)
+{
+    below = *za_os;
+    table = below;
+    za_os = &table;
 }
 
 /* A fork is on its way for so many looks. */
@@ -62,7 +70,7 @@ UNIT_TEST(the_worker_waits_before_its_step)
 static int counted_poll(const int *fds, unsigned n, uint64_t ns)
 {
     count(&n_polls, read_of(&za_pg.fault_seq) & 1);
-    return za_os_linux->poll(fds, n, ns);
+    return below.poll(fds, n, ns);
 }
 
 static void long_step(size_t arg)
@@ -98,10 +106,9 @@ UNIT_TEST(the_fault_thread_sleeps_for_the_worker)
         UNIT_SKIP("ThreadSanitizer cannot follow a fork of several threads");
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
-    table = *za_os_linux;
-    table.poll = counted_poll;
-    za_os = &table;
     region_start(ZA_CHUNK_SIZE);
+    begin();
+    table.poll = counted_poll;
     region_fill(0, REGION_UNIT, 1);
     CHECK_EQ(za_pager_evict_all(), 0);
     if (!za_pg.caps.event_fork)
@@ -136,14 +143,14 @@ static int64_t copy_late(int fd, void *dst, const void *src, size_t len, bool wa
         while (read_of(&stage) == COPYING && za_os_linux->now() < limit)
             za_os_linux->relax();
     }
-    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+    return below.uffd_copy(fd, dst, src, len, wake);
 }
 
 static int noted_wait(uint32_t *word, uint32_t seen, uint64_t ns)
 {
     if (word == &za_pg.giving)
         become(WAITS);
-    return za_os_linux->wait(word, seen, ns);
+    return below.wait(word, seen, ns);
 }
 
 /* F begins to give the child what it needs when W has gone on, or waits. */
@@ -155,7 +162,7 @@ static int64_t zero_late(int fd, void *dst, size_t len, bool wake)
     while (fd != za_pg.uffd && read_of(&stage) != WAITS &&
            za_page_get(&za_pg.pages[0]) != ZA_PAGE_KERNEL && za_os_linux->now() < limit)
         za_os_linux->relax();
-    return za_os_linux->uffd_zero(fd, dst, len, wake);
+    return below.uffd_zero(fd, dst, len, wake);
 }
 
 static void *make_raw_child(void *arg)
@@ -179,13 +186,12 @@ UNIT_TEST(what_goes_back_is_not_lost_to_a_child)
         UNIT_SKIP("ThreadSanitizer cannot follow a fork of several threads");
     if (region_refused())
         UNIT_SKIP("userfaultfd is refused here");
-    table = *za_os_linux;
+    region_start(ZA_CHUNK_SIZE);
+    za_conf.backend = ZA_BACKEND_REMAP; /* UFFDIO_MOVE leaves in the mirror what a child shares */
+    begin();
     table.uffd_copy = copy_late;
     table.uffd_zero = zero_late;
     table.wait = noted_wait;
-    za_os = &table;
-    za_conf.backend = ZA_BACKEND_REMAP; /* UFFDIO_MOVE leaves in the mirror what a child shares */
-    region_start(ZA_CHUNK_SIZE);
     CHECK_EQ(za_pager_evict_all(), 0);
     if (!za_pg.caps.event_fork || strcmp(za_pager_backend(), "remap") != 0)
         UNIT_SKIP("children are not announced here, or there is no remap");
@@ -210,7 +216,7 @@ static int64_t fill_late(int fd, void *dst, const void *src, size_t len, bool wa
     uint64_t limit = za_os_linux->now() + ZA_NS_PER_S / 2;
     while (fd != za_pg.uffd && read_of(shared) <= BEGINS && za_os_linux->now() < limit)
         za_os_linux->relax();
-    return za_os_linux->uffd_copy(fd, dst, src, len, wake);
+    return below.uffd_copy(fd, dst, src, len, wake);
 }
 
 static int close_child(int fd)
@@ -218,7 +224,7 @@ static int close_child(int fd)
     uint32_t was = BEGINS;
     (void)__atomic_compare_exchange_n(shared, &was, FULL, false, __ATOMIC_SEQ_CST,
                                       __ATOMIC_SEQ_CST);
-    return za_os_linux->close(fd);
+    return below.close(fd);
 }
 
 UNIT_TEST(a_child_begins_when_it_is_full)
@@ -230,11 +236,10 @@ UNIT_TEST(a_child_begins_when_it_is_full)
         UNIT_SKIP("userfaultfd is refused here");
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(shared != MAP_FAILED);
-    table = *za_os_linux;
+    region_start(ZA_CHUNK_SIZE);
+    begin();
     table.uffd_copy = fill_late;
     table.close = close_child;
-    za_os = &table;
-    region_start(ZA_CHUNK_SIZE);
     region_fill(0, REGION_UNIT, 1);
     CHECK_EQ(za_pager_evict_all(), 0);
     if (!za_pg.caps.event_fork)
