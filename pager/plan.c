@@ -53,6 +53,11 @@ static size_t known(void)
     return za_min(za_pg.records_ready, za_pg_nchunks());
 }
 
+static size_t used_bytes(void)
+{
+    return __atomic_load_n(&za_pg.top, __ATOMIC_ACQUIRE) - za_pg.base;
+}
+
 static uint32_t cold_ticks(void)
 {
     return (uint32_t)za_max(age.ms * ZA_NS_PER_MS / ZA_TICK_NS, 1);
@@ -347,7 +352,7 @@ static size_t press(size_t bytes, uint32_t tick, size_t *tried)
 
 static size_t press_bytes(uint64_t need)
 {
-    return za_min(need, za_max(PRESS_BYTES, (za_pg.top - za_pg.base) / PRESS_SHARE));
+    return za_min(need, za_max(PRESS_BYTES, used_bytes() / PRESS_SHARE));
 }
 
 /* For the target: how much too much it is. */
@@ -406,7 +411,7 @@ static struct za_age_seen seen_now(void)
                                     __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED),
                                 .refaults = za_stat_get(ZA_STAT_PG_RESTORED),
                                 .packed = za_stat_get(ZA_STAT_PG_PACKED),
-                                .pages = (za_pg.top - za_pg.base) >> za_pg.page_shift,
+                                .pages = used_bytes() >> za_pg.page_shift,
                                 .forced = above_target || za_room_strain() != ZA_STRAIN_NONE};
 }
 
