@@ -31,7 +31,7 @@ static struct shelf {
 
 /* The place for a long run: its first unit + 1, and its length below; 0: empty. */
 static uint64_t long_run;  /* atomic */
-static uint64_t long_idle; /* what decay, which is one at a time, saw there last */
+static uint64_t long_idle; /* atomic: what decay saw there last; two at once may keep it longer */
 
 static bool enter(struct shelf *s)
 {
@@ -155,9 +155,8 @@ static uint32_t take_long(uint32_t units)
 static uint32_t idle_long(void)
 {
     uint64_t there = __atomic_load_n(&long_run, __ATOMIC_RELAXED);
-    uint32_t dead = there && there == long_idle ? change_long(0) : ZA_NO_UNIT;
-    long_idle = there;
-    return dead;
+    uint64_t before = __atomic_exchange_n(&long_idle, there, __ATOMIC_RELAXED);
+    return there && there == before ? change_long(0) : ZA_NO_UNIT;
 }
 
 uint32_t za_shelf_take(uint32_t units)
