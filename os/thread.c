@@ -11,7 +11,8 @@
  *
  * I1  All signals are blocked from birth: none is ever delivered here (D11).
  * I2  The area (stack and thread block) is mapped, never from a malloc (D9), and lives as long as
- *     the process.
+ *     the process.  One more than is used is kept mapped: a child at the limit of mappings, or of
+ *     address space, has a fault thread to start and gets no memory for it.
  * I3  A debugger or strace that follows the program's threads is not given ours: it would stop the
  *     fault thread, read a page that is out, and wait for ever for the thread that it has stopped.
  *
@@ -191,13 +192,42 @@ static int map_area(void **area)
     return za_linux_map(area, BLOCK_BYTES + STACK_BYTES);
 }
 
+static int new_area(void **area)
+{
+    int r = map_area(area);
+    if (r < 0)
+        return r;
+    (void)za_sys3(SYS_mprotect, (char *)*area + BLOCK_BYTES, za_os->page_size, PROT_NONE);
+    return 0;
+}
+
+static void *spare; /* atomic: I2; in a child its own copy */
+
+static int take_area(void **area)
+{
+    int r = new_area(area);
+    if (r < 0 && (*area = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQ_REL)))
+        return 0;
+    return r;
+}
+
+/* Where there is none. */
+static void keep_spare(void)
+{
+    void *area, *none = NULL;
+    if (__atomic_load_n(&spare, __ATOMIC_RELAXED) || new_area(&area) < 0)
+        return;
+    if (!__atomic_compare_exchange_n(&spare, &none, area, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        (void)za_linux_unmap(area, BLOCK_BYTES + STACK_BYTES);
+}
+
 static int spawn(const struct start *s)
 {
     void *area;
-    int r = map_area(&area);
+    int r = take_area(&area);
     if (r < 0)
         return r;
-    (void)za_sys3(SYS_mprotect, (char *)area + BLOCK_BYTES, za_os->page_size, PROT_NONE);
     char *top = (char *)area + BLOCK_BYTES + STACK_BYTES;
     struct start *copy = (struct start *)(top - sizeof(*copy));
     *copy = *s;
@@ -207,6 +237,8 @@ static int spawn(const struct start *s)
     long tid = bare_clone(flags, sp, thread_block(area), copy);
     if (tid < 0)
         (void)za_linux_unmap(area, BLOCK_BYTES + STACK_BYTES);
+    else if (!za_without(D9_OWN_STACKS))
+        keep_spare();
     return tid < 0 ? (int)tid : 0;
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -521,4 +522,37 @@ UNIT_DIES(a_fatal_line_leaves_the_process, "zalloc: a line from a thread of ours
 {
     start(die_here, NULL, true);
     await_turn(1);
+}
+
+/* --- no memory ----------------------------------------------------------- */
+
+static void say_passed(void *arg)
+{
+    (void)arg;
+    set_turn(1);
+    rest();
+}
+
+/* A child whose every mmap fails starts the one thread that it must have. */
+UNIT_TEST(a_child_without_room_starts_one_thread)
+{
+#ifdef ZA_THREADS_PTHREAD
+    UNIT_SKIP("libc's threads have stacks of libc's");
+#endif
+    int status = -1;
+    start(say_passed, NULL, true);
+    await_turn(1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit none = {0, 0};
+        set_turn(0);
+        CHECK_EQ(setrlimit(RLIMIT_AS, &none), 0);
+        CHECK(mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+        start(say_passed, NULL, false);
+        await_turn(1);
+        CHECK_EQ(za_os->thread_start(say_passed, NULL, "zalloc-test", true), -ENOMEM);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
 }
