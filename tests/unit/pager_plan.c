@@ -24,14 +24,30 @@
 static struct za_os os;
 static uint64_t ahead_ms; /* atomic */
 static uint32_t stalled;  /* atomic */
+static int worker;        /* atomic: its thread id */
+static uint32_t asleep;   /* atomic: the worker is */
 
 static uint64_t now(void)
 {
     return za_os_linux->now() + __atomic_load_n(&ahead_ms, __ATOMIC_ACQUIRE) * ZA_NS_PER_MS;
 }
 
+static int wait_noted(uint32_t *word, uint32_t seen, uint64_t timeout_ns)
+{
+    bool mine = za_os_linux->tid() == __atomic_load_n(&worker, __ATOMIC_ACQUIRE);
+
+    if (mine)
+        __atomic_store_n(&asleep, timeout_ns != ZA_NEVER, __ATOMIC_RELEASE);
+    int r = za_os_linux->wait(word, seen, timeout_ns);
+    if (mine)
+        __atomic_store_n(&asleep, 0, __ATOMIC_RELEASE);
+    return r;
+}
+
+/* The worker alone asks. */
 static int room(struct za_room *out)
 {
+    __atomic_store_n(&worker, za_os_linux->tid(), __ATOMIC_RELEASE);
     *out = (struct za_room){.limit = UINT64_MAX,
                             .stalled = __atomic_load_n(&stalled, __ATOMIC_ACQUIRE)};
     return 0;
@@ -44,6 +60,7 @@ static void start(uint64_t cold_ms)
     region_start(ZA_CHUNK_SIZE);
     os = *za_os;
     os.now = now;
+    os.wait = wait_noted;
     os.room = room;
     za_os = &os;
     za_conf.dense_ms = 0;
@@ -51,13 +68,15 @@ static void start(uint64_t cold_ms)
     CHECK_EQ(za_pager_evict_all(), 0); /* there is a worker */
 }
 
-/* The worker has had whole turns, at the time that it is; a request ends one, so there are few. */
+/*
+ * The worker has had whole turns, at the time that it is: a request ends the one it falls into, so
+ * the next comes when the worker sleeps.
+ */
 static void turn(void)
 {
     for (unsigned i = 0; i < 3; i++) {
-        uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS);
-        za_pager_stats();
-        while (za_stat_get(ZA_STAT_PG_TURNS) == turns)
+        za_pager_stats(); /* answered, it is awake */
+        while (!__atomic_load_n(&asleep, __ATOMIC_ACQUIRE))
             region_sleep_ms(1);
     }
 }
