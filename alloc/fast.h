@@ -20,9 +20,9 @@ ZA_INLINE void *za_fast_take(unsigned cls)
 {
     struct za_bin *b = &za_tcache->bin[cls];
     void **top = b->top;
-    void *p = *top;
+    void *p = ZA_OWN_LOAD(top);
     if (ZA_LIKELY(p != NULL))
-        b->top = top - 1;
+        ZA_OWN_STORE(&b->top, top - 1);
     return p;
 }
 
@@ -43,7 +43,7 @@ ZA_INLINE void *za_fast_malloc(size_t size)
 ZA_INLINE void *za_fast_large_malloc(size_t size)
 {
     struct za_pocket *k = &za_tcache->pocket;
-    unsigned n = k->n, length = k->length[n];
+    unsigned n = k->n, length = ZA_OWN_LOAD(&k->length[n]);
     uint32_t unit = k->unit[n];
     size_t usable = (size + za_page_mask) & ~za_page_mask;
     struct za_span *s = &za_spans[unit];

@@ -9,6 +9,7 @@
 
 #include "alloc/alloc.h"
 #include "alloc/central.h"
+#include "alloc/gather.h"
 #include "alloc/heap.h"
 #include "alloc/large.h"
 #include "alloc/live.h"
@@ -133,6 +134,7 @@ size_t za_trim(void)
 
 void za_alloc_prefork(void)
 {
+    za_gather_prefork();
     za_tcache_prefork();
     za_central_prefork();
     za_shelf_prefork();
@@ -147,6 +149,7 @@ void za_alloc_postfork_parent(void)
     za_shelf_postfork();
     za_central_postfork();
     za_tcache_postfork_parent();
+    za_gather_postfork_parent();
 }
 
 void za_alloc_postfork_child(void)
@@ -156,4 +159,5 @@ void za_alloc_postfork_child(void)
     za_shelf_postfork();
     za_central_postfork();
     za_tcache_postfork_child();
+    za_gather_postfork_child();
 }

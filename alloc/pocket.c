@@ -29,14 +29,16 @@ uint32_t za_pocket_take(uint32_t units)
     struct za_tcache *tc = za_tcache;
     struct za_pocket *k = &tc->pocket;
     uint32_t unit = ZA_NO_UNIT;
+    if (!k->n) /* nor has a thread without a cache anything */
+        return unit;
+    za_tcache_begin(tc);
     for (unsigned i = k->n; i > 0; i--) {
         if (k->length[i] != units)
             continue;
-        za_tcache_begin(tc);
         unit = remove_at(k, i);
-        za_tcache_end(tc);
         break;
     }
+    za_tcache_end(tc);
     return unit;
 }
 
@@ -99,6 +101,21 @@ uint32_t za_pocket_empty(struct za_tcache *tc)
         za_tcache_refund(tc, POCKET_BYTES);
     k->room = k->left = 0;
     return dead;
+}
+
+void za_pocket_close_up(struct za_pocket *k)
+{
+    unsigned n = 0, was = k->n;
+    for (unsigned i = 1; i <= was; i++) {
+        if (!k->length[i])
+            continue;
+        n++;
+        k->unit[n] = k->unit[i];
+        k->length[n] = k->length[i];
+    }
+    __atomic_store_n(&k->n, (uint8_t)n, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->lost, k->lost + was - n, __ATOMIC_RELAXED);
+    za_pocket_mend(k);
 }
 
 void za_pocket_mend(struct za_pocket *k)

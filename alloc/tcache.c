@@ -4,7 +4,7 @@
  *
  * fork: a cache whose thread was in a slow path (busy) may name slots twice; the child forgets what
  * is in it.  Any other is consistent at every instruction: malloc only lowers top, free stores the
- * slot before it raises top.
+ * slot before it raises top.  A top is stored atomically because the worker looks at it.
  *
  * Locks: ZA_RANK_THREADS.  May sleep: on it, and in central.  May fault: no.  Allocates: meta.
  */
@@ -103,6 +103,11 @@ static unsigned bin_count(const struct za_tcache *tc, unsigned cls)
     return (unsigned)(tc->bin[cls].top - tc->rest[cls].base);
 }
 
+static void set_top(struct za_tcache *tc, unsigned cls, void **top)
+{
+    __atomic_store_n(&tc->bin[cls].top, top, __ATOMIC_RELAXED);
+}
+
 /* Gives the bin an array for `depth` slots, keeping what it holds; false: no memory, all as before.
  */
 static bool bin_resize(struct za_tcache *tc, unsigned cls, unsigned depth)
@@ -120,7 +125,7 @@ static bool bin_resize(struct za_tcache *tc, unsigned cls, unsigned depth)
             za_meta_free(r->base, r->room * sizeof(void *));
         r->base = base;
         r->room = (uint16_t)(depth + 1);
-        tc->bin[cls].top = base + n;
+        set_top(tc, cls, base + n);
     }
     account(tc, tc->bytes + depth * size - r->depth * size);
     r->depth = (uint8_t)depth;
@@ -152,14 +157,13 @@ static bool bin_open(struct za_tcache *tc, unsigned cls)
 /* Gives back the n slots at the bottom of the bin: those longest unused. */
 static void bin_flush(struct za_tcache *tc, unsigned cls, unsigned n)
 {
-    struct za_bin *b = &tc->bin[cls];
     void **base = tc->rest[cls].base;
     unsigned left = bin_count(tc, cls) - n;
     if (!n)
         return;
     za_central_put(cls, base + 1, n);
     memmove(base + 1, base + 1 + n, left * sizeof(void *));
-    b->top = base + left;
+    set_top(tc, cls, base + left);
     bump(&tc->flushes);
 }
 
@@ -261,7 +265,8 @@ static void bin_drop(struct za_tcache *tc, unsigned cls)
     za_meta_free(r->base, r->room * sizeof(void *));
     account(tc, tc->bytes - r->depth * (size_t)za_class_cell[cls].size);
     *r = (struct za_bin_rest){0};
-    tc->bin[cls] = za_tcache_none.bin[cls];
+    set_top(tc, cls, sentinel);
+    tc->bin[cls].limit = sentinel;
 }
 
 static void drop_all(struct za_tcache *tc)
@@ -296,6 +301,14 @@ void za_thread_exit(void)
 
 /* --- slow halves of malloc and free -------------------------------------- */
 
+static void *pop(struct za_tcache *tc, unsigned cls)
+{
+    void **top = tc->bin[cls].top;
+    if (*top)
+        set_top(tc, cls, top - 1);
+    return *top;
+}
+
 static void *refill_bin(struct za_tcache *tc, unsigned cls)
 {
     struct za_bin_rest *r = &tc->rest[cls];
@@ -307,7 +320,7 @@ static void *refill_bin(struct za_tcache *tc, unsigned cls)
     if (!n)
         return NULL;
     bump(&tc->refills);
-    tc->bin[cls].top = r->base + n - 1;
+    set_top(tc, cls, r->base + n - 1);
     return r->base[n];
 }
 
@@ -326,14 +339,11 @@ void *za_tcache_refill(unsigned cls)
     struct za_tcache *tc = za_tcache_mine();
     if (!tc)
         return take_one(cls);
-    /* The birth hook may have allocated of this very class. */
-    void **top = tc->bin[cls].top;
-    if (*top) {
-        tc->bin[cls].top = top - 1;
-        return *top;
-    }
     za_tcache_begin(tc);
-    void *p = refill_bin(tc, cls);
+    /* The birth hook may have allocated of this very class, or something lay below a hole. */
+    void *p = pop(tc, cls);
+    if (!p)
+        p = refill_bin(tc, cls);
     bool swept = count_event(tc);
     za_tcache_end(tc);
     if (ZA_UNLIKELY(swept))
@@ -352,7 +362,9 @@ static void flush_bin(struct za_tcache *tc, unsigned cls, void *p)
     }
     if (!room)
         bin_flush(tc, cls, (bin_count(tc, cls) + 1) / 2);
-    *++tc->bin[cls].top = p;
+    void **top = tc->bin[cls].top + 1;
+    *top = p;
+    set_top(tc, cls, top);
 }
 
 void za_tcache_flush(unsigned cls, void *p)
@@ -400,6 +412,78 @@ void za_tcache_empty_orphans(void)
     za_unlock(&threads.lock);
 }
 
+/* --- sleepers (alloc/gather.h) --------------------------------------------- */
+
+void za_tcache_close_up(struct za_tcache *tc)
+{
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
+        void **to = tc->rest[cls].base;
+        if (!to)
+            continue;
+        for (void **from = to + 1; from <= tc->bin[cls].top; from++)
+            if (*from)
+                *++to = *from;
+        set_top(tc, cls, to);
+    }
+    za_pocket_close_up(&tc->pocket);
+    tc->holes = 0;
+}
+
+/* Changes with whatever the thread does to its cache; by a guess, and never 0. */
+static uint64_t look_of(const struct za_tcache *tc)
+{
+    uint64_t h = 0;
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
+        h = h * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+    h = h * 31 + __atomic_load_n(&tc->refills, __ATOMIC_RELAXED);
+    h = h * 31 + __atomic_load_n(&tc->flushes, __ATOMIC_RELAXED);
+    h = h * 31 + __atomic_load_n(&tc->pocket.put, __ATOMIC_RELAXED);
+    h = h * 31 + __atomic_load_n(&tc->pocket.n, __ATOMIC_RELAXED);
+    return h | 1;
+}
+
+static void look_at(struct za_tcache *tc, bool all)
+{
+    for (; tc; tc = tc->next) {
+        uint64_t now = look_of(tc);
+        tc->idle = all || (now == tc->seen && now != tc->given);
+        tc->seen = now;
+    }
+}
+
+/* Who holds the lock may have stayed behind in a fork: nobody waits for it here. */
+void za_tcache_look(bool all)
+{
+    if (!za_trylock(&threads.lock))
+        return;
+    look_at(threads.alive, all);
+    look_at(threads.recycled, all);
+    za_unlock(&threads.lock);
+}
+
+static unsigned pick(struct za_tcache *tc, struct za_tcache **out, unsigned most)
+{
+    unsigned n = 0;
+    for (; tc && n < most; tc = tc->next) {
+        if (!tc->idle)
+            continue;
+        tc->idle = false;
+        tc->given = tc->seen;
+        out[n++] = tc;
+    }
+    return n;
+}
+
+unsigned za_tcache_idle(struct za_tcache **out, unsigned most)
+{
+    if (!za_trylock(&threads.lock))
+        return 0;
+    unsigned n = pick(threads.alive, out, most);
+    n += pick(threads.recycled, out + n, most - n);
+    za_unlock(&threads.lock);
+    return n;
+}
+
 /* --- looking ------------------------------------------------------------- */
 
 void za_tcache_stats(struct za_tcache_stats *out)
@@ -436,6 +520,7 @@ void za_tcache_check(void)
     size_t bytes = (size_t)tc->pocket.room << ZA_UNIT_SHIFT;
     if (tc == &za_tcache_none)
         return;
+    za_tcache_begin(tc);
     for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
         const struct za_bin_rest *r = &tc->rest[cls];
         ZA_ASSERT(!*(r->base ? r->base : sentinel));
@@ -451,6 +536,7 @@ void za_tcache_check(void)
     struct za_pocket k = tc->pocket;
     za_pocket_mend(&k);
     ZA_ASSERT(k.left == tc->pocket.left && k.left <= k.room && !k.length[0]);
+    za_tcache_end(tc);
 }
 
 /* --- fork ---------------------------------------------------------------- */
@@ -476,6 +562,7 @@ static void forget(struct za_tcache *tc)
     tc->pocket.n = tc->pocket.left = tc->pocket.room = 0;
     account(tc, 0);
     tc->busy = 0;
+    tc->holes = 0;
 }
 
 void za_tcache_postfork_child(void)
@@ -487,6 +574,8 @@ void za_tcache_postfork_child(void)
             continue;
         if (tc->busy)
             forget(tc);
+        else if (tc->holes)
+            za_tcache_close_up(tc);
         else
             za_pocket_mend(&tc->pocket);
         unlink_from(tc);

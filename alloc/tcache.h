@@ -8,19 +8,21 @@
  * fast paths need no question whether there is one.  Depth follows use: it doubles while a bin
  * keeps coming for batches, and halves with a sweep that finds it unused.
  *
- * Nobody but its thread can empty a cache, and a thread may sleep for ever: so what all caches
- * together may hold is bounded, by ZA_TCACHE_TOTAL or 1/64 of the heap, whichever is more.  A
- * thread alone may take ZA_TCACHE_BYTES of that.  Once three quarters are taken a bin deepens only
+ * A thread may sleep for ever, and there may be no worker to take from it what it holds: so what
+ * all caches together may hold is bounded, by ZA_TCACHE_TOTAL or 1/64 of the heap, whichever is
+ * more.  A thread alone may take ZA_TCACHE_BYTES of that.  Once three quarters are taken a bin deepens only
  * within its thread's even share, and a thread that sweeps and has more gives back half.  A bin of
  * a thread that finds nothing left holds a single slot.
  *
- *  I1  base[0] is NULL; base < = top <= limit; the slots of a bin are base[1] .. *top.
+ *  I1  base[0] is NULL; base < = top <= limit; the slots of a bin are base[1] .. *top, but for
+ *      holes (NULL) that the worker has left there (alloc/gather.h).
  *  I2  Every slot in a bin is out of its span and with nobody else.
  *  I3  bytes = the sum over all bins with an array of depth * slot size, and the pocket's room.
  *  I4  The sum of bytes over all caches is at most the bound, but for the single slots and for what
  *      threads that ask at the same moment may add.
  *
- * Lock key: (o) the owning thread only; (t) ZA_RANK_THREADS; an orphan's (o) is under (t).
+ * Lock key: (o) the owning thread only, and what alloc/gather.h lets the worker do; (a) atomic;
+ * (t) ZA_RANK_THREADS; (g) ZA_RANK_GATHER; an orphan's (o) is under (t).
  * Locks: ZA_RANK_THREADS inside (birth, death).  May sleep: there, and in central.  May fault: no.
  * Allocates: meta.
  */
@@ -59,7 +61,11 @@ struct za_tcache {
     uint64_t refills;        /* (o) */
     uint64_t flushes;        /* (o) */
     uint32_t events;         /* (o) slow paths since the last sweep */
-    uint32_t busy;           /* (o) in a slow path: a fork now leaves the bins unreliable */
+    uint32_t busy;           /* (o a) in a slow path: a fork now leaves the bins unreliable */
+    uint32_t gate;           /* (a) not 0: closed to slow paths; futex word */
+    uint32_t holes;          /* (o a) the worker has left some; it sets this behind the gate */
+    bool idle;               /* (g) to be visited */
+    uint64_t seen, given;    /* (g) how it looked the last time, and when it was emptied */
     struct za_tcache *next;  /* (t) */
     struct za_tcache **link; /* (t) what points here */
 };
@@ -69,17 +75,26 @@ extern __thread struct za_tcache *za_tcache __attribute__((tls_model("initial-ex
 extern struct za_tcache za_tcache_none;
 #pragma GCC visibility pop
 
-/* What is between these two a fork in another thread makes unreliable. */
+/* Waits until the gate is open, and closes up the holes (gather.c). */
+void za_tcache_meet(struct za_tcache *tc);
+
+/*
+ * What is between these two a fork in another thread makes unreliable, and the worker keeps away
+ * from. The worker's barrier is what orders busy before gate.
+ */
 ZA_INLINE void za_tcache_begin(struct za_tcache *tc)
 {
-    tc->busy = 1;
+    __atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (ZA_UNLIKELY(__atomic_load_n(&tc->gate, __ATOMIC_ACQUIRE) ||
+                    __atomic_load_n(&tc->holes, __ATOMIC_RELAXED)))
+        za_tcache_meet(tc);
 }
 
 ZA_INLINE void za_tcache_end(struct za_tcache *tc)
 {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    tc->busy = 0;
+    __atomic_store_n(&tc->busy, 0, __ATOMIC_RELEASE);
 }
 
 /* The calling thread's cache, made if need be; NULL: it lives without one. */
@@ -99,6 +114,12 @@ void *za_tcache_refill(unsigned cls);
 void za_tcache_flush(unsigned cls, void *p);
 /* Gives back every slot of the calling thread. */
 void za_tcache_empty(void);
+/* Between begin and end: moves what is left over the holes. */
+void za_tcache_close_up(struct za_tcache *tc);
+/* For alloc/gather.c.  Looks at all caches; then those that look as they did the last time, or all, at most
+ * `most` of them with each call. */
+void za_tcache_look(bool all);
+unsigned za_tcache_idle(struct za_tcache **out, unsigned most);
 /* Gives back the slots of caches without a thread. */
 void za_tcache_empty_orphans(void);
 

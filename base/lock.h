@@ -21,6 +21,7 @@ enum za_rank {
     ZA_RANK_FORK,    /* one fork at a time */
     ZA_RANK_INIT,    /* process initialisation */
     ZA_RANK_CTL,     /* one zallctl request to the worker at a time */
+    ZA_RANK_GATHER,  /* one look at sleeping threads' caches at a time */
     ZA_RANK_THREADS, /* list of thread caches */
     ZA_RANK_CENTRAL, /* a size class's partial spans and transfer cache (one of each at a time) */
     ZA_RANK_HEAP,    /* page heap */

@@ -30,6 +30,7 @@
     X(LARGE_MOVES, "large.moves", COUNTER, "", "large blocks grown by moving page tables") \
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
+    X(CACHE_GATHERED, "cache.gathered", COUNTER, "bytes", "taken from the caches of idle threads") \
     X(THREADS, "cache.threads", GAUGE, "", "thread caches alive") \
     X(LOCK_WAITS, "lock.waits", COUNTER, "", "locks of the allocator that were found taken") \
     X(LOCK_SLEEPS, "lock.sleeps", COUNTER, "", "of these, slept for") \
