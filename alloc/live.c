@@ -99,7 +99,7 @@ static size_t live(uintptr_t page, size_t page_size, uint64_t *mask)
     unsigned byte = za_map_get(off >> ZA_UNIT_SHIFT);
     if (byte == ZA_MAP_NONE || byte == ZA_MAP_PARKED)
         return 0;
-    if (byte == ZA_MAP_LARGE || byte >= ZA_MAP_LARGE_TAIL)
+    if (za_map_lives(byte) || byte >= ZA_MAP_LARGE_TAIL)
         return live_in_large(page, page_size, mask);
     return live_in_span(page, page_size, mask);
 }

@@ -9,7 +9,8 @@
  *  I1  used is chunk-aligned, never falls, and map and records are readable for every unit below
  * it. I2  A map byte is: 0 no block; 1 .. 73 the first unit of a span of that class; ZA_MAP_TAIL +
  * class a further unit of such a span; ZA_MAP_LARGE the first unit of a large block, ZA_MAP_PARKED
- * of one that is dead and kept (alloc/shelf.h); ZA_MAP_LARGE_TAIL + k a unit of either d units
+ * of one that is dead and kept (alloc/shelf.h), ZA_MAP_MAPPED and ZA_MAP_OVERLAID of one that mmap
+ * gave (alloc/mapped.h); ZA_MAP_LARGE_TAIL + k a unit of either d units
  * behind its first, k = floor(log2 d).
  *
  * Locks: za_space_grow wants the page heap's.  May sleep: in mprotect.  May fault: no.  Allocates:
@@ -23,6 +24,8 @@
 #define ZA_MAP_NONE 0u
 #define ZA_MAP_LARGE 120u
 #define ZA_MAP_PARKED 121u
+#define ZA_MAP_MAPPED 122u
+#define ZA_MAP_OVERLAID 123u
 #define ZA_MAP_TAIL 128u
 #define ZA_MAP_LARGE_TAIL 208u
 
@@ -76,6 +79,12 @@ ZA_INLINE unsigned za_map_class(unsigned byte)
 {
     unsigned cls = byte & ~ZA_MAP_TAIL;
     return byte < ZA_MAP_LARGE_TAIL && cls < ZA_MAP_LARGE ? cls : 0;
+}
+
+/* The first unit of a large block that lives, whoever asked for it. */
+ZA_INLINE bool za_map_lives(unsigned byte)
+{
+    return byte == ZA_MAP_LARGE || byte == ZA_MAP_MAPPED || byte == ZA_MAP_OVERLAID;
 }
 
 ZA_INLINE uintptr_t za_unit_addr(size_t unit)

@@ -30,6 +30,8 @@
       "freed memory, and what idle threads keep, goes back after this long") \
     X(reserve, SIZE, 0, (64u << 20), (UINT64_MAX >> 1), "bytes", \
       "address space reserved for the heap; 0: by the machine's memory") \
+    X(mmap, BOOL, false, 0, 1, "", \
+      "private anonymous memory that the program maps itself is compressed, too") \
     X(backend, BACKEND, ZA_BACKEND_AUTO, 0, 0, "", "auto, move, remap or none") \
     X(torture, BOOL, false, 0, 1, "", \
       "evict everything evictable at once, again and again (tests)") \

@@ -28,6 +28,9 @@
     X(LARGE_ALLOCS, "large.allocs", COUNTER, "", "large blocks handed out") \
     X(LARGE_FREES, "large.frees", COUNTER, "", "large blocks taken back") \
     X(LARGE_MOVES, "large.moves", COUNTER, "", "large blocks grown by moving page tables") \
+    X(MAPPED_BLOCKS, "mapped.blocks", COUNTER, "", \
+      "mappings of the program's that the heap serves") \
+    X(MAPPED_HELD, "mapped.held", GAUGE, "bytes", "of these, not unmapped as a whole") \
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
     X(CACHE_GATHERED, "cache.gathered", COUNTER, "bytes", "taken from the caches of idle threads") \

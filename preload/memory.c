@@ -23,7 +23,8 @@
  *              malloc would leave a hole to die in, zeros are read.
  *   mremap     takes the pages away and leaves an empty range behind, for the same reason.
  *   mmap       with MAP_FIXED over heap memory, and mremap to it: that mapping is left alone for
- *              ever.
+ *              ever.  Under `mmap:true` private anonymous memory comes from the heap (alloc/mapped.h), and what is
+ *              unmapped whole goes back there.
  *
  * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is munlock, mbind (moves only what is present; restored pages are placed by the
  * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
@@ -42,7 +43,9 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 
+#include "alloc/mapped.h"
 #include "alloc/space.h"
+#include "base/conf.h"
 #include "base/remedy.h"
 #include "os/os.h"
 #include "os/sys.h"
@@ -64,6 +67,7 @@
 #define MLOCK_ONFAULT 1u
 #endif
 #define READ_WRITE (PROT_READ | PROT_WRITE)
+#define MAPPED_LEAST (128 * ZA_KIB)
 
 /* The C library's own functions, where they are more than a system call; NULL: they are not. */
 struct libc_calls {
@@ -311,12 +315,34 @@ static long unmap_some(uintptr_t from, uintptr_t to)
     return to > from ? za_sys2(SYS_munmap, from, to - from) : 0;
 }
 
+/* Where something of the program's lies over the heap: that goes, and ordinary memory is there again. */
+static long uncover(const struct range *r)
+{
+    long at = za_sys6(SYS_mmap, (long)r->addr, (long)r->len, READ_WRITE,
+                      MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return (unsigned long)at > -4096ul ? at : 0;
+}
+
+/* Piece by piece: mapped blocks end, if they are whole. */
+static long empty_heap(const struct range *r)
+{
+    struct range piece = {r->addr, 0};
+    long rc = 0;
+    for (; rc >= 0 && piece.addr < r->addr + r->len; piece.addr += piece.len) {
+        enum za_mapped_part part = za_mapped_piece(piece.addr, r->addr + r->len, &piece.len);
+        rc = part == ZA_MAPPED_OVERLAID ? uncover(&piece) : make_fresh(&piece);
+        if (rc >= 0 && part == ZA_MAPPED_WHOLE)
+            za_mapped_free(piece.addr);
+    }
+    return rc;
+}
+
 static long unmap_heap(uintptr_t p, size_t len)
 {
     if (!page_aligned(p))
         return -EINVAL;
     const struct range r = in_heap((void *)p, len);
-    long rc = make_fresh(&r);
+    long rc = empty_heap(&r);
     if (rc < 0)
         return rc;
     long before = unmap_some(p, r.addr);
@@ -339,12 +365,23 @@ static void give_up_place(const void *p, size_t len)
         return;
     const struct range r = in_heap(p, len);
     (void)pin(&r, ZA_PIN_FOREIGN);
+    za_mapped_overlay(r.addr, r.addr + r.len);
+}
+
+/* Memory like malloc's, which the program may not tell from it. */
+static bool served(const void *p, size_t len, int prot, int flags)
+{
+    return za_conf.mmap && !p && len >= MAPPED_LEAST && prot == READ_WRITE &&
+           (flags & ~MAP_NORESERVE) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
 ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
     if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
         give_up_place(p, len);
+    void *ours = ZA_UNLIKELY(served(p, len, prot, flags)) ? za_mapped_new(len) : NULL;
+    if (ours)
+        return ours;
     if (libc.mmap)
         return libc.mmap(p, len, prot, flags, fd, offset);
     return (void *)result(za_sys6(SYS_mmap, (long)p, (long)len, prot, flags, fd, (long)offset));
@@ -378,7 +415,10 @@ static long carry_off(const struct move *m)
         (void)za_sys2(SYS_munmap, to, m->len);
         return rc;
     }
-    (void)make_fresh(&m->from);
+    if (m->flags & MREMAP_DONTUNMAP)
+        (void)make_fresh(&m->from);
+    else
+        (void)empty_heap(&m->from);
     return to;
 }
 
@@ -398,7 +438,13 @@ static long remap_heap(const struct move *m)
         return -EFAULT;
     if (!elsewhere && m->len <= m->from.len) {
         const struct range tail = {m->from.addr + m->len, m->from.len - m->len};
+        size_t piece;
+        bool whole =
+            za_mapped_piece(m->from.addr, m->from.addr + m->from.len, &piece) == ZA_MAPPED_WHOLE &&
+            piece == m->from.len;
         long rc = tail.len ? make_fresh(&tail) : 0;
+        if (rc >= 0 && whole)
+            za_mapped_shrink(m->from.addr, m->len);
         return rc < 0 ? rc : (long)m->from.addr;
     }
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;

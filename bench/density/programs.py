@@ -71,6 +71,7 @@ class Program:
 
     name = ""
     remark = ""
+    conf = ""           # zalloc's
     malloc_sees = True  # most of what it holds
 
     def __init__(self, how, data, directory):
@@ -87,6 +88,8 @@ class Program:
         """The caller's, without what steers allocators, and with our library."""
         unwanted = ("LD_PRELOAD", "ZALLOC_CONF", "MALLOC_CONF", "PYTHONMALLOC")
         env = {k: v for k, v in os.environ.items() if k not in unwanted}
+        if self.conf:
+            env["ZALLOC_CONF"] = self.conf
         return {**env, "LD_PRELOAD": self.how.library}
 
     def spawn(self, argv, env=None, **streams):
@@ -265,6 +268,18 @@ class Python(Fed):
         yield b"end\n"
 
 
+class Pymalloc(Python):
+    """The same with Python's own allocator, whose arenas come from mmap."""
+
+    name = "python3 as it comes"
+    remark = "zalloc: mmap:true"
+    conf = "mmap:true"
+
+    def start(self):
+        lines = (line + b"\n" for line in self.data.json_lines())
+        self.feed([os.path.realpath(sys.executable), "-c", PYTHON], self.ended(lines))
+
+
 PERL = r"""
 while (<STDIN>) {
     chomp;
@@ -345,6 +360,15 @@ class Compiler(Program):
         self.check()
         with open(f"/proc/{self.process.pid}/wchan", encoding="ascii") as f:
             return "pipe_write" in f.read()
+
+
+class MappedCompiler(Compiler):
+    """The same; what it maps is compressed, too."""
+
+    name = "g++, mmap:true"
+    malloc_sees = True
+    remark = "zalloc: mmap:true"
+    conf = "mmap:true"
 
 
 class Postgres(Program):
@@ -443,5 +467,5 @@ class Postgres(Program):
         super().stop()
 
 
-PROGRAMS = (RedisStrings, RedisHashes, RedisDeleted, Memcached, Sqlite, Python, Perl, Compiler,
-            Postgres)
+PROGRAMS = (RedisStrings, RedisHashes, RedisDeleted, Memcached, Sqlite, Python, Pymalloc, Perl,
+            Compiler, MappedCompiler, Postgres)

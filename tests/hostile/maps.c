@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maps -- `mmap:true`: what a program maps itself goes cold as its heap does, and behaves as what the
+ * kernel maps.
+ */
+#include "hostile.h"
+
+#include <pthread.h>
+
+#define LEN (5 * UNIT + 3 * PAGE)
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+#define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
+
+static char *map(size_t len)
+{
+    return mmap(NULL, len, READ_WRITE, PRIVATE, -1, 0);
+}
+
+static uint64_t held(void)
+{
+    return stat_of("stats.mapped.held");
+}
+
+static void plain(void)
+{
+    uint64_t before = held();
+    char *p = map(LEN);
+    point("a mapping is served", held() == before + LEN && zero(p, 0, LEN));
+    fill(p, LEN, 1);
+    point("goes cold", go_cold(p, LEN));
+    point("and comes back", right(p, 0, LEN, 1));
+    (void)go_cold(p, LEN);
+    point("munmap", munmap(p, LEN) == 0 && held() == before);
+    char *q = map(LEN);
+    point("the next is all zeros", zero(q, 0, LEN));
+    fill(q, LEN, 2);
+    (void)go_cold(q, LEN);
+    point("munmap of less than a page more", munmap(q, LEN - 100) == 0 && held() == before);
+    q = mmap(NULL, LEN, READ_WRITE, PRIVATE | MAP_NORESERVE, -1, 0);
+    point("MAP_NORESERVE is served", held() == before + LEN);
+    point("munmap far beyond its end", munmap(q, LEN + 20 * UNIT) == 0 && held() == before);
+}
+
+/* Of everything else the kernel is asked. */
+static void others(void)
+{
+    uint64_t before = held();
+    char *p[8];
+    p[0] = mmap(NULL, LEN, PROT_READ, PRIVATE, -1, 0);
+    p[1] = mmap(NULL, LEN, PROT_NONE, PRIVATE | MAP_NORESERVE, -1, 0);
+    p[2] = mmap(NULL, LEN, READ_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    p[3] = mmap(NULL, LEN, READ_WRITE, PRIVATE | MAP_POPULATE, -1, 0);
+    p[4] = mmap(NULL, PAGE, READ_WRITE, PRIVATE, -1, 0);
+    p[5] = mmap(p[1], LEN, READ_WRITE, PRIVATE | MAP_FIXED, -1, 0);
+    p[6] = mmap((void *)(16ul << 30), LEN, READ_WRITE, PRIVATE, -1, 0);
+    p[7] = mmap(NULL, LEN, READ_WRITE, PRIVATE | MAP_STACK, -1, 0);
+    bool there = true;
+    for (int i = 0; i < 8; i++)
+        there &= p[i] != MAP_FAILED;
+    point("what is not like malloc's memory is the kernel's", there && held() == before);
+    for (int i = 0; i < 8; i++)
+        (void)munmap(p[i], i == 4 ? PAGE : LEN);
+    errno = 0;
+    point("length 0 is EINVAL", map(0) == MAP_FAILED && errno == EINVAL);
+    errno = 0;
+    point("more than there is: ENOMEM", map(1ul << 60) == MAP_FAILED && errno == ENOMEM);
+}
+
+static void pieces(void)
+{
+    uint64_t before = held();
+    char *p = map(LEN);
+    fill(p, LEN, 3);
+    (void)go_cold(p, LEN);
+    point("the middle goes", munmap(p + UNIT, UNIT) == 0 && zero(p, UNIT, 2 * UNIT));
+    point("the rest stays", right(p, 0, UNIT, 3) && right(p, 2 * UNIT, LEN, 3));
+    point("its head goes", munmap(p, UNIT) == 0 && right(p, 2 * UNIT, LEN, 3));
+    point("its tail goes", munmap(p + 2 * UNIT, LEN - 2 * UNIT) == 0);
+    point("what went in pieces is nobody's", held() == before + LEN);
+    char *a = map(2 * UNIT), *b = map(2 * UNIT), *low = a < b ? a : b;
+    before += 4 * UNIT;
+    if (a + 2 * UNIT == b || b + 2 * UNIT == a) {
+        (void)munmap(low, 4 * UNIT);
+        point("neighbours go in one call", held() == before - 4 * UNIT + LEN);
+    } else {
+        skip("neighbours go in one call", "the heap has not put them side by side");
+        (void)munmap(a, 2 * UNIT);
+        (void)munmap(b, 2 * UNIT);
+    }
+}
+
+static void protections(void)
+{
+    char *p = map(LEN);
+    fill(p, LEN, 4);
+    (void)go_cold(p, LEN);
+    point("mprotect", mprotect(p, LEN, PROT_READ) == 0 && right(p, 0, LEN, 4));
+    (void)mprotect(p + UNIT, UNIT, PROT_NONE);
+    (void)mlock(p, UNIT);
+    (void)madvise(p, LEN, MADV_DONTFORK);
+    uint64_t before = held();
+    point("munmap of protected memory", munmap(p, LEN) == 0 && held() == before - LEN);
+    p = map(LEN);
+    fill(p, LEN, 5);
+    point("the next is as good as new", go_cold(p, LEN) && right(p, 0, LEN, 5));
+    point("madvise", madvise(p, UNIT, MADV_DONTNEED) == 0 && zero(p, 0, UNIT));
+    (void)munmap(p, LEN);
+}
+
+static void remaps(void)
+{
+    uint64_t before = held();
+    char *p = map(LEN);
+    fill(p, LEN, 6);
+    (void)go_cold(p, LEN);
+    char *q = mremap(p, LEN, 3 * LEN, MREMAP_MAYMOVE);
+    point("mremap grows", q != MAP_FAILED && right(q, 0, LEN, 6) && zero(q, LEN, 3 * LEN));
+    point("its old place goes back", q == p || held() == before);
+    (void)munmap(q, 3 * LEN);
+    p = map(LEN);
+    fill(p, LEN, 7);
+    (void)go_cold(p, LEN);
+    q = mremap(p, LEN, UNIT, 0);
+    point("mremap shrinks", q == p && right(p, 0, UNIT, 7) && held() == before + UNIT);
+    point("munmap of what is left", munmap(p, UNIT) == 0 && held() == before);
+    p = map(LEN);
+    fill(p, LEN, 8);
+    q = mremap(p, LEN, LEN, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+    point("mremap that leaves its place",
+          q != MAP_FAILED && q != p && right(q, 0, LEN, 8) && zero(p, 0, LEN));
+    (void)munmap(q, LEN);
+    (void)munmap(p, LEN);
+    point("goes in two calls", held() == before);
+}
+
+static void overlaid(void)
+{
+    char name[] = "/tmp/maps-XXXXXX";
+    int fd = mkstemp(name);
+    (void)unlink(name);
+    char *p = map(LEN);
+    fill(p, LEN, 9);
+    (void)go_cold(p, LEN);
+    if (fd < 0 || ftruncate(fd, (off_t)UNIT) < 0) {
+        skip("a file over it", "no scratch file");
+        return;
+    }
+    char *m = mmap(p + UNIT, UNIT, READ_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    memset(m, 'x', UNIT);
+    point("a file over it", m == p + UNIT && right(p, 0, UNIT, 9) && right(p, 2 * UNIT, LEN, 9));
+    uint64_t before = held();
+    point("munmap", munmap(p, LEN) == 0 && held() == before);
+    char *q[40];
+    for (unsigned i = 0; i < 40; i++)
+        fill(q[i] = map(LEN), LEN, 10 + i);
+    char c = 0;
+    point("the file keeps its bytes", pread(fd, &c, 1, 5) == 1 && c == 'x');
+    bool fine = true;
+    for (unsigned i = 0; i < 40; i++) {
+        fine &= right(q[i], 0, LEN, 10 + i);
+        (void)munmap(q[i], LEN);
+    }
+    point("and nobody else's", fine);
+    (void)close(fd);
+}
+
+struct mapped {
+    char *p;
+    uint64_t id;
+};
+
+static bool child_sees(void *arg)
+{
+    const struct mapped *m = arg;
+    bool ok = right(m->p, 0, LEN, m->id);
+    fill(m->p, LEN, m->id + 1);
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    ok &= right(m->p, 0, LEN, m->id + 1) && munmap(m->p, LEN) == 0;
+    char *q = map(LEN);
+    return ok && zero(q, 0, LEN);
+}
+
+static void forks(void)
+{
+    struct mapped m = {map(LEN), 60};
+    fill(m.p, LEN, m.id);
+    (void)go_cold(m.p, LEN);
+    point("a child has its own", in_child(child_sees, &m) && right(m.p, 0, LEN, m.id));
+    int fd[2];
+    if (pipe(fd) == 0) {
+        (void)go_cold(m.p, LEN);
+        static char got[UNIT];
+        bool ok = true;
+        for (size_t at = 0; at + UNIT <= LEN; at += UNIT) {
+            ok &= write(fd[1], m.p + at, UNIT) == (ssize_t)UNIT;
+            for (size_t n = 0; ok && n < UNIT;) {
+                ssize_t r = read(fd[0], got + n, UNIT - n);
+                ok &= r > 0;
+                n += r > 0 ? (size_t)r : 0;
+            }
+            ok &= memcmp(got, m.p + at, UNIT) == 0;
+        }
+        point("the kernel reads it", ok);
+        (void)close(fd[0]);
+        (void)close(fd[1]);
+    }
+    (void)munmap(m.p, LEN);
+}
+
+static bool is_free_refused(void *arg)
+{
+    (void)fclose(stderr);
+    free(arg);
+    return true;
+}
+
+static void misused(void)
+{
+    char *p = map(LEN);
+    point("free of a mapping ends the process", !in_child(is_free_refused, p));
+    (void)munmap(p, LEN);
+}
+
+#define THREADS 3
+#define ROUNDS 150
+
+static void *churn(void *arg)
+{
+    uint64_t x = (uintptr_t)arg * 2654435761u + 1;
+    char *p[12] = {0};
+    size_t len[12] = {0};
+    bool ok = true;
+    for (unsigned i = 0; ok && i < ROUNDS; i++) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        unsigned k = x % 12;
+        if (p[k]) {
+            ok &= right(p[k], 0, len[k], (uintptr_t)arg * 100 + k) && munmap(p[k], len[k]) == 0;
+            p[k] = NULL;
+            continue;
+        }
+        len[k] = 32 * PAGE + (x >> 20) % 200 * PAGE;
+        p[k] = map(len[k]);
+        ok &= zero(p[k], 0, len[k]);
+        fill(p[k], len[k], (uintptr_t)arg * 100 + k);
+        free(malloc(len[k] + 1)); /* the same runs, from the other side */
+    }
+    for (unsigned k = 0; k < 12; k++)
+        if (p[k])
+            (void)munmap(p[k], len[k]);
+    return ok ? arg : NULL;
+}
+
+static void threads(void)
+{
+    pthread_t t[THREADS];
+    bool ok = true;
+    uint64_t before = held();
+    for (uintptr_t i = 0; i < THREADS; i++)
+        ok &= pthread_create(&t[i], NULL, churn, (void *)(i + 1)) == 0;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        sleep_ms(5);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        void *r = NULL;
+        ok &= pthread_join(t[i], &r) == 0 && r;
+    }
+    point("threads map and unmap", ok);
+    point("nothing is left of it", held() == before);
+}
+
+int main(int argc, char **argv)
+{
+    if (!begin(argc, argv))
+        return 77;
+    plain();
+    others();
+    pieces();
+    protections();
+    remaps();
+    overlaid();
+    forks();
+    misused();
+    threads();
+    return end();
+}
