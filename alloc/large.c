@@ -83,7 +83,7 @@ uint32_t za_large_head(size_t unit)
         unit -= jump;
         byte = za_map_get(unit);
     }
-    return za_map_lives(byte) || byte == ZA_MAP_PARKED ? (uint32_t)unit : ZA_NO_UNIT;
+    return za_map_lives(byte) || za_map_sleeps(byte) ? (uint32_t)unit : ZA_NO_UNIT;
 }
 
 /* --- parking ------------------------------------------------------------- */
@@ -317,11 +317,6 @@ void za_large_free(void *p)
 {
     uint32_t unit = claim(p);
     block_end(unit, za_spans[unit].size);
-}
-
-void za_large_free_empty(void *p)
-{
-    block_end(claim(p), 0);
 }
 
 void za_large_init(void)

@@ -43,8 +43,6 @@ _Noreturn void za_large_misuse(const void *p);
 void za_large_decay(void);
 /* Ends all parked runs on shelves and in the thread's pocket; how many units that were. */
 size_t za_large_trim(void);
-/* As za_large_free; the block is all zeros. */
-void za_large_free_empty(void *p);
 /* Gives a list of parked runs back to the page heap. */
 void za_large_release(uint32_t dead);
 

@@ -13,6 +13,7 @@
 #include "alloc/heap.h"
 #include "alloc/large.h"
 #include "alloc/live.h"
+#include "alloc/mapped.h"
 #include "alloc/shelf.h"
 #include "alloc/tcache.h"
 #include "base/conf.h"
@@ -136,6 +137,7 @@ void za_alloc_prefork(void)
 {
     za_gather_prefork();
     za_tcache_prefork();
+    za_mapped_prefork();
     za_central_prefork();
     za_shelf_prefork();
     za_heap_prefork();
@@ -148,6 +150,7 @@ void za_alloc_postfork_parent(void)
     za_heap_postfork_parent();
     za_shelf_postfork();
     za_central_postfork();
+    za_mapped_postfork();
     za_tcache_postfork_parent();
     za_gather_postfork_parent();
 }
@@ -158,6 +161,7 @@ void za_alloc_postfork_child(void)
     za_heap_postfork_child();
     za_shelf_postfork();
     za_central_postfork();
+    za_mapped_postfork();
     za_tcache_postfork_child();
     za_gather_postfork_child();
 }

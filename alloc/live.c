@@ -85,7 +85,7 @@ static size_t live_in_large(uintptr_t page, size_t page_size, uint64_t *mask)
     uint32_t head = za_large_head((page - za_heap_base) >> ZA_UNIT_SHIFT);
     if (head == ZA_NO_UNIT)
         return all_live(page_size, mask);
-    if (za_map_get(head) == ZA_MAP_PARKED)
+    if (za_map_sleeps(za_map_get(head)))
         return 0;
     size_t size = __atomic_load_n(&za_spans[head].size, __ATOMIC_ACQUIRE);
     return page - za_unit_addr(head) < size ? all_live(page_size, mask) : 0;
@@ -97,7 +97,7 @@ static size_t live(uintptr_t page, size_t page_size, uint64_t *mask)
     if (off >= __atomic_load_n(&za_heap_used, __ATOMIC_ACQUIRE))
         return 0;
     unsigned byte = za_map_get(off >> ZA_UNIT_SHIFT);
-    if (byte == ZA_MAP_NONE || byte == ZA_MAP_PARKED)
+    if (byte == ZA_MAP_NONE || za_map_sleeps(byte))
         return 0;
     if (za_map_lives(byte) || byte >= ZA_MAP_LARGE_TAIL)
         return live_in_large(page, page_size, mask);

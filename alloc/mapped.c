@@ -2,51 +2,125 @@
 /*
  * mapped -- see mapped.h.
  *
- * Locks: those of large blocks.  May sleep: yes.  May fault: see mapped.h.  Allocates: runs.
+ * Locks: ZA_RANK_CENTRAL.  May sleep: yes.  May fault: see mapped.h.  Allocates: runs.
  */
 #include "alloc/mapped.h"
 
 #include "alloc/large.h"
 #include "alloc/life.h"
 #include "alloc/span.h"
+#include "base/lock.h"
 #include "base/stat.h"
 #include "os/os.h"
 
 #define HELD_SHARE 2u /* of the reservation: malloc needs addresses, too */
+#define LOST_MOST ((size_t)1 << 30)
+#define LISTS 32u
+#define LOOKS 64u      /* at blocks of a list */
+#define SPARE_SHARE 4u /* a block may be longer than what is asked for by this part of it */
 
-static size_t held; /* atomic: bytes */
+/* Lock key: (l) lock; (a) atomic. */
+static struct za_lock lock = ZA_LOCK_INIT(ZA_RANK_CENTRAL);
+static uint32_t
+    lists[LISTS];         /* (l) of UNMAPPED ones, by log2 of their units; a unit + 1, 0: none */
+static size_t held, lost; /* (a) bytes */
+
+static unsigned list_of(uint32_t units)
+{
+    return 31u - (unsigned)__builtin_clz(units);
+}
+
+static size_t bytes_of(uint32_t unit)
+{
+    return (size_t)za_spans[unit].units << ZA_UNIT_SHIFT;
+}
+
+static uint32_t unit_of(uintptr_t addr)
+{
+    return (uint32_t)((addr - za_heap_base) >> ZA_UNIT_SHIFT);
+}
 
 static void weigh(size_t more)
 {
-    size_t now = __atomic_add_fetch(&held, more, __ATOMIC_RELAXED);
-    za_stat_set(ZA_STAT_MAPPED_HELD, now);
+    za_stat_set(ZA_STAT_MAPPED_HELD, __atomic_add_fetch(&held, more, __ATOMIC_RELAXED));
+}
+
+void za_mapped_lose(size_t len)
+{
+    za_stat_set(ZA_STAT_MAPPED_LOST, __atomic_add_fetch(&lost, len, __ATOMIC_RELAXED));
+}
+
+/* ---- birth ---------------------------------------------------------------- */
+
+/* One of the list that is long enough and not much too long; 0: none, else its unit + 1. */
+static uint32_t take_from(uint32_t *list, uint32_t units)
+{
+    for (unsigned i = 0; *list && i < LOOKS; i++) {
+        uint32_t found = *list;
+        struct za_span *s = &za_spans[found - 1];
+        if (s->units >= units && s->units - units <= units / SPARE_SHARE) {
+            *list = s->next;
+            return found;
+        }
+        list = &s->next;
+    }
+    return 0;
+}
+
+static uint32_t take(uint32_t units)
+{
+    unsigned first = list_of(units);
+    za_lock(&lock);
+    uint32_t found = take_from(&lists[first], units);
+    if (!found && first + 1 < LISTS)
+        found = take_from(&lists[first + 1], units);
+    za_unlock(&lock);
+    return found;
+}
+
+/* A new one; its last unit is zeros, too, which is more than a large block of that size promises. */
+static uint32_t make(uint32_t units)
+{
+    void *p = za_large_calloc((size_t)units << ZA_UNIT_SHIFT);
+    return p ? unit_of((uintptr_t)p) + 1 : 0;
+}
+
+static bool may_serve(size_t len)
+{
+    size_t most = za_heap_size / HELD_SHARE, now = __atomic_load_n(&held, __ATOMIC_RELAXED);
+    return len <= most && now + len <= most &&
+           __atomic_load_n(&lost, __ATOMIC_RELAXED) <= LOST_MOST;
 }
 
 void *za_mapped_new(size_t len)
 {
-    size_t now = __atomic_load_n(&held, __ATOMIC_RELAXED);
-    if (!za_alloc_ready() || len > za_heap_size / HELD_SHARE ||
-        now + len > za_heap_size / HELD_SHARE)
+    if (!za_alloc_ready() || !may_serve(len))
         return NULL;
-    void *p = za_large_calloc(len);
-    if (!p)
+    uint32_t units = (uint32_t)(za_align_up(len, ZA_UNIT_SIZE) >> ZA_UNIT_SHIFT);
+    uint32_t found = take(units);
+    if (!found)
+        found = make(units);
+    if (!found)
         return NULL;
-    uint32_t unit = (uint32_t)(((uintptr_t)p - za_heap_base) >> ZA_UNIT_SHIFT);
-    weigh(za_spans[unit].size);
+    uint32_t unit = found - 1;
+    weigh(bytes_of(unit));
+    __atomic_store_n(&za_spans[unit].size, za_align_up(len, za_os->page_size), __ATOMIC_RELEASE);
     za_map_set(unit, ZA_MAP_MAPPED);
     za_stat_add(ZA_STAT_MAPPED_BLOCKS, 1);
-    return p;
+    return (void *)za_unit_addr(unit);
 }
+
+/* ---- which is what -------------------------------------------------------- */
 
 static bool is_mapped(unsigned byte)
 {
-    return byte == ZA_MAP_MAPPED || byte == ZA_MAP_OVERLAID;
+    return byte == ZA_MAP_MAPPED || byte == ZA_MAP_UNMAPPED || byte == ZA_MAP_SPOILT;
 }
 
 /* The block that an address lies in; ZA_NO_UNIT: in none. */
 static uint32_t head_of(uintptr_t addr)
 {
-    uint32_t head = za_large_head((addr - za_heap_base) >> ZA_UNIT_SHIFT);
+    uint32_t head = za_large_head(unit_of(addr));
     return head != ZA_NO_UNIT && is_mapped(za_map_get(head)) ? head : ZA_NO_UNIT;
 }
 
@@ -54,11 +128,12 @@ static uint32_t head_of(uintptr_t addr)
 static uintptr_t next_block(uintptr_t addr, uintptr_t end)
 {
     uintptr_t unit = za_align_up(addr + 1, ZA_UNIT_SIZE);
-    while (unit < end && !is_mapped(za_map_get((unit - za_heap_base) >> ZA_UNIT_SHIFT)))
+    while (unit < end && !is_mapped(za_map_get(unit_of(unit))))
         unit += ZA_UNIT_SIZE;
     return za_min(unit, end);
 }
 
+/* Such a block is one for ever, so that what is read of it fits together. */
 enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len)
 {
     uint32_t head = head_of(addr);
@@ -66,34 +141,88 @@ enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len)
         *len = next_block(addr, end) - addr;
         return ZA_MAPPED_NONE;
     }
-    const struct za_span *s = &za_spans[head];
-    uintptr_t begin = za_unit_addr(head), behind = begin + ((size_t)s->units << ZA_UNIT_SHIFT);
+    uintptr_t begin = za_unit_addr(head), behind = begin + bytes_of(head);
     *len = za_min(end, behind) - addr;
-    if (za_map_get(head) == ZA_MAP_OVERLAID)
-        return ZA_MAPPED_OVERLAID;
-    return addr == begin && *len >= s->size ? ZA_MAPPED_WHOLE : ZA_MAPPED_PART;
+    switch (za_map_get(head)) {
+    case ZA_MAP_UNMAPPED: return ZA_MAPPED_GONE;
+    case ZA_MAP_SPOILT: return ZA_MAPPED_SPOILT;
+    default: break;
+    }
+    if (addr != begin || *len < __atomic_load_n(&za_spans[head].size, __ATOMIC_ACQUIRE))
+        return ZA_MAPPED_PART;
+    *len = behind - addr;
+    return ZA_MAPPED_WHOLE;
 }
 
-void za_mapped_free(uintptr_t addr)
+/* ---- end ------------------------------------------------------------------ */
+
+static bool change(uint32_t unit, uint8_t from, uint8_t to)
 {
-    uint32_t unit = head_of(addr);
-    weigh(-za_spans[unit].size);
-    za_map_set(unit, ZA_MAP_LARGE);
-    za_large_free_empty((void *)addr);
+    return __atomic_compare_exchange_n(&za_map[unit], &from, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+bool za_mapped_claim(uintptr_t addr)
+{
+    uint32_t unit = unit_of(addr);
+    if (!change(unit, ZA_MAP_MAPPED, ZA_MAP_SPOILT))
+        return false;
+    weigh(-bytes_of(unit));
+    return true;
+}
+
+void za_mapped_end(uintptr_t addr)
+{
+    uint32_t unit = unit_of(addr);
+    struct za_span *s = &za_spans[unit];
+    uint32_t *list = &lists[list_of(s->units)];
+    za_lock(&lock);
+    za_map_set(unit, ZA_MAP_UNMAPPED);
+    s->next = *list;
+    *list = unit + 1;
+    za_unlock(&lock);
 }
 
 void za_mapped_shrink(uintptr_t addr, size_t len)
 {
-    struct za_span *s = &za_spans[head_of(addr)];
-    weigh(len - s->size);
-    __atomic_store_n(&s->size, len, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_spans[unit_of(addr)].size, len, __ATOMIC_RELEASE);
 }
 
-void za_mapped_overlay(uintptr_t addr, uintptr_t end)
+/* Out of its list, if it is in one. */
+static void unlist(uint32_t unit)
+{
+    uint32_t *list = &lists[list_of(za_spans[unit].units)];
+    za_lock(&lock);
+    while (*list && *list != unit + 1)
+        list = &za_spans[*list - 1].next;
+    bool listed = *list && change(unit, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT);
+    if (listed)
+        *list = za_spans[unit].next;
+    za_unlock(&lock);
+    if (listed)
+        za_mapped_lose(bytes_of(unit));
+}
+
+void za_mapped_spoil(uintptr_t addr, uintptr_t end)
 {
     for (size_t len; addr < end; addr += len) {
         enum za_mapped_part part = za_mapped_piece(addr, end, &len);
-        if (part == ZA_MAPPED_PART || part == ZA_MAPPED_WHOLE)
-            za_map_set(head_of(addr), ZA_MAP_OVERLAID);
+        uint32_t head = part == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
+        if (part == ZA_MAPPED_GONE)
+            unlist(head);
+        else if (head != ZA_NO_UNIT && za_mapped_claim(za_unit_addr(head)))
+            za_mapped_lose(bytes_of(head));
     }
+}
+
+/* ---- fork ----------------------------------------------------------------- */
+
+void za_mapped_prefork(void)
+{
+    za_lock(&lock);
+}
+
+void za_mapped_postfork(void)
+{
+    za_unlock(&lock);
 }

@@ -3,19 +3,27 @@
  * mapped -- blocks of the heap that the program got from mmap (`mmap:true`), and gives back by
  * munmap.
  *
- * To the page heap and the pager they are large blocks; to malloc's family they are not its own: their
- * first byte in the class map is ZA_MAP_MAPPED, which free and realloc refuse.  A block ends when it
- * is unmapped whole, by one call.  What is unmapped in pieces stays: its pages are empty, its addresses
- * are lost, and with them half the reservation at most.
+ * To the page heap they are large blocks, and for ever: a program may map something of its own
+ * where it has unmapped (a ring buffer's two halves), and must not find malloc's blocks there.  To
+ * malloc's family they are nothing: their first byte in the class map is none that free and
+ * realloc accept.
  *
- * Once something has been mapped over a part of a block (MAP_FIXED), the block is ZA_MAP_OVERLAID and
- * stays for ever, too: the pager no longer watches all of its pages.
+ *   MAPPED    the program's.  Ordinary: nothing was done to it that the next owner would feel.
+ *   UNMAPPED  nobody's, and empty: in a list of those of about that length, for the next mmap.
+ *   SPOILT    protected, locked, advised or mapped over, wholly or in part.  The program's, or nobody's: it
+ *             is not used again.
  *
- *  I1  A block is all zeros when it begins, and the caller has emptied it before its end.
- *  I2  What a block weighs is in `held` from its beginning to its end.
+ * A block ends when it is unmapped whole, by one call, which may unmap others, too.  What is
+ * unmapped in pieces is emptied, and its addresses are lost.  So that neither these nor their books
+ * come to much, nothing is served any more once a GiB of addresses is lost.
  *
- * Locks: those of large blocks.  May sleep: yes.  May fault: on the block, while it is nobody's.
- * Allocates: runs.
+ *  I1  A block is all zeros when it becomes MAPPED, to the end of its last unit: who makes it
+ *      UNMAPPED has seen the kernel drop its pages.
+ *  I2  Who ends a block has claimed it, by a compare-and-exchange of its byte (MAPPED to SPOILT).
+ *  I3  What a block weighs is in `held` while it is MAPPED, and in `lost` from when it is spoilt.
+ *
+ * Locks: ZA_RANK_CENTRAL, for the lists; those of large blocks.  May sleep: yes.  May fault: on the
+ * block, while it is nobody's.  Allocates: runs.
  */
 #ifndef ZA_ALLOC_MAPPED_H
 #define ZA_ALLOC_MAPPED_H
@@ -23,21 +31,32 @@
 #include "base/base.h"
 
 enum za_mapped_part {
-    ZA_MAPPED_NONE,    /* nothing of a mapped block */
-    ZA_MAPPED_PART,    /* a part of one */
-    ZA_MAPPED_WHOLE,   /* one from its first to its last page */
-    ZA_MAPPED_OVERLAID /* a part or all of one over which something was mapped */
+    ZA_MAPPED_NONE,  /* nothing of such a block */
+    ZA_MAPPED_GONE,  /* of one that is UNMAPPED */
+    ZA_MAPPED_PART,  /* a part of an ordinary one */
+    ZA_MAPPED_WHOLE, /* an ordinary one from its first to its last page */
+    ZA_MAPPED_SPOILT /* a part or all of one that is SPOILT */
 };
 
 /* len > 0; whole pages of zeros, or NULL: then the kernel's mmap is to be asked. */
 void *za_mapped_new(size_t len);
-/* The longest piece of [addr, end), in whole pages of the heap, that lies in one such block or in none. */
+/*
+ * What [addr, end), in whole pages of the heap, begins with; *len: to the end of that block or of the
+ * range.  A WHOLE's *len goes to the end of its last unit, even behind the range.
+ */
 enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len);
-/* The end of a WHOLE, which is empty. */
-void za_mapped_free(uintptr_t addr);
+/* A WHOLE is the caller's to end; false: another thread's, or it has been spoilt. */
+bool za_mapped_claim(uintptr_t addr);
+/* The end of a claimed one: all its pages were dropped. */
+void za_mapped_end(uintptr_t addr);
+/* So many bytes will not be used again. */
+void za_mapped_lose(size_t len);
 /* A WHOLE has become shorter; what lies behind is empty.  len > 0 */
 void za_mapped_shrink(uintptr_t addr, size_t len);
-/* Something is about to be mapped over [addr, end). */
-void za_mapped_overlay(uintptr_t addr, uintptr_t end);
+/* Something has been, or will be done to [addr, end) that the next owner would feel. */
+void za_mapped_spoil(uintptr_t addr, uintptr_t end);
+
+void za_mapped_prefork(void);
+void za_mapped_postfork(void);
 
 #endif

@@ -30,7 +30,7 @@ bool za_class_stats(unsigned cls, struct za_class_stats *out)
 
 static void sum_large(uint32_t unit, void *arg)
 {
-    if (za_spans[unit].kind == ZA_RUN_LARGE && za_map_get(unit) == ZA_MAP_LARGE)
+    if (za_spans[unit].kind == ZA_RUN_LARGE && za_map_lives(za_map_get(unit)))
         *(uint64_t *)arg += __atomic_load_n(&za_spans[unit].size, __ATOMIC_RELAXED);
 }
 

@@ -9,8 +9,8 @@
  *  I1  used is chunk-aligned, never falls, and map and records are readable for every unit below
  * it. I2  A map byte is: 0 no block; 1 .. 73 the first unit of a span of that class; ZA_MAP_TAIL +
  * class a further unit of such a span; ZA_MAP_LARGE the first unit of a large block, ZA_MAP_PARKED
- * of one that is dead and kept (alloc/shelf.h), ZA_MAP_MAPPED and ZA_MAP_OVERLAID of one that mmap
- * gave (alloc/mapped.h); ZA_MAP_LARGE_TAIL + k a unit of either d units
+ * of one that is dead and kept (alloc/shelf.h), ZA_MAP_MAPPED, ZA_MAP_UNMAPPED and ZA_MAP_SPOILT of one for mmap
+ * (alloc/mapped.h); ZA_MAP_LARGE_TAIL + k a unit of either d units
  * behind its first, k = floor(log2 d).
  *
  * Locks: za_space_grow wants the page heap's.  May sleep: in mprotect.  May fault: no.  Allocates:
@@ -25,7 +25,8 @@
 #define ZA_MAP_LARGE 120u
 #define ZA_MAP_PARKED 121u
 #define ZA_MAP_MAPPED 122u
-#define ZA_MAP_OVERLAID 123u
+#define ZA_MAP_UNMAPPED 123u
+#define ZA_MAP_SPOILT 124u
 #define ZA_MAP_TAIL 128u
 #define ZA_MAP_LARGE_TAIL 208u
 
@@ -81,10 +82,16 @@ ZA_INLINE unsigned za_map_class(unsigned byte)
     return byte < ZA_MAP_LARGE_TAIL && cls < ZA_MAP_LARGE ? cls : 0;
 }
 
+/* The first unit of a large block that is dead and kept. */
+ZA_INLINE bool za_map_sleeps(unsigned byte)
+{
+    return byte == ZA_MAP_PARKED || byte == ZA_MAP_UNMAPPED;
+}
+
 /* The first unit of a large block that lives, whoever asked for it. */
 ZA_INLINE bool za_map_lives(unsigned byte)
 {
-    return byte == ZA_MAP_LARGE || byte == ZA_MAP_MAPPED || byte == ZA_MAP_OVERLAID;
+    return byte == ZA_MAP_LARGE || byte == ZA_MAP_MAPPED || byte == ZA_MAP_SPOILT;
 }
 
 ZA_INLINE uintptr_t za_unit_addr(size_t unit)

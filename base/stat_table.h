@@ -30,7 +30,9 @@
     X(LARGE_MOVES, "large.moves", COUNTER, "", "large blocks grown by moving page tables") \
     X(MAPPED_BLOCKS, "mapped.blocks", COUNTER, "", \
       "mappings of the program's that the heap serves") \
-    X(MAPPED_HELD, "mapped.held", GAUGE, "bytes", "of these, not unmapped as a whole") \
+    X(MAPPED_HELD, "mapped.held", GAUGE, "bytes", "of these, the program's") \
+    X(MAPPED_LOST, "mapped.lost", GAUGE, "bytes", \
+      "unmapped in pieces, protected or mapped over: not used again") \
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
     X(CACHE_GATHERED, "cache.gathered", COUNTER, "bytes", "taken from the caches of idle threads") \

@@ -23,8 +23,8 @@
  *              malloc would leave a hole to die in, zeros are read.
  *   mremap     takes the pages away and leaves an empty range behind, for the same reason.
  *   mmap       with MAP_FIXED over heap memory, and mremap to it: that mapping is left alone for
- *              ever.  Under `mmap:true` private anonymous memory comes from the heap (alloc/mapped.h), and what is
- *              unmapped whole goes back there.
+ *              ever.  Under `mmap:true` private anonymous memory comes from the
+ *              heap, and what is unmapped whole goes back there (mapped.h).
  *
  * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is munlock, mbind (moves only what is present; restored pages are placed by the
  * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
@@ -35,22 +35,22 @@
  * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
  * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
  *
- * Locks: none.  May sleep: on the worker.  May fault: no.  Allocates: nothing.
+ * Locks: none, but for mappings that the heap serves those of alloc.  May sleep: on the worker.
+ * May fault: in mremap of such a one, which copies.  Allocates: such mappings.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/mman.h>
 
-#include "alloc/mapped.h"
-#include "alloc/space.h"
-#include "base/conf.h"
 #include "base/remedy.h"
 #include "os/os.h"
 #include "os/sys.h"
 #include "pager/pager.h"
 #include "preload/export.h"
+#include "preload/mapped.h"
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
@@ -60,6 +60,7 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 #define GUARD_INSTALL 102
+#define COLLAPSE 25
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -67,7 +68,6 @@
 #define MLOCK_ONFAULT 1u
 #endif
 #define READ_WRITE (PROT_READ | PROT_WRITE)
-#define MAPPED_LEAST (128 * ZA_KIB)
 
 /* The C library's own functions, where they are more than a system call; NULL: they are not. */
 struct libc_calls {
@@ -106,11 +106,6 @@ int mlock2(const void *p, size_t len, unsigned flags);
 
 #endif
 
-struct range {
-    uintptr_t addr;
-    size_t len;
-};
-
 /* For calls that return 0 or an address. */
 static long result(long r)
 {
@@ -120,28 +115,12 @@ static long result(long r)
     return -1;
 }
 
-ZA_INLINE bool touches_heap(const void *p, size_t len)
-{
-    uintptr_t a = (uintptr_t)p;
-    return a < za_heap_base + za_space_used() && len > za_heap_base - za_min(a, za_heap_base);
-}
-
-/* The pages of a range that are the heap's; only for one that touches it. */
-static struct range in_heap(const void *p, size_t len)
-{
-    size_t page = za_os->page_size;
-    uintptr_t from = za_align_down((uintptr_t)p, page), end = za_heap_base + za_space_used();
-    uintptr_t to = len > end - from ? end : za_align_up((uintptr_t)p + len, page);
-    from = za_max(from, za_heap_base);
-    return (struct range){from, za_min(to, end) - from};
-}
-
-static bool pin(const struct range *r, enum za_pin why)
+static bool pin(const struct za_range *r, enum za_pin why)
 {
     return za_pager_pin(r->addr, r->len, why) == 0;
 }
 
-static void unpin(const struct range *r, enum za_pin why)
+static void unpin(const struct za_range *r, enum za_pin why)
 {
     za_pager_unpin(r->addr, r->len, why);
 }
@@ -152,7 +131,7 @@ static void unpin(const struct range *r, enum za_pin why)
 /* Live objects stay live: this is about their contents alone. */
 static long advise_empty(void *p, size_t len, int advice)
 {
-    const struct range r = in_heap(p, len);
+    const struct za_range r = za_in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
     if (rc == 0 && !za_without(D7_EMPTY)) {
         (void)za_pager_discard(r.addr, r.len);
@@ -164,7 +143,7 @@ static long advise_empty(void *p, size_t len, int advice)
 
 static long advise_keep(void *p, size_t len, int advice, enum za_pin why)
 {
-    const struct range r = in_heap(p, len);
+    const struct za_range r = za_in_heap(p, len);
     bool off = why == ZA_PIN_WIPE ? za_without(D7_WIPE) : za_without(D7_DUMP);
     bool pinned = !off && pin(&r, why);
     long rc = za_sys3(SYS_madvise, p, len, advice);
@@ -175,15 +154,34 @@ static long advise_keep(void *p, size_t len, int advice, enum za_pin why)
 
 static long advise_release(void *p, size_t len, int advice, enum za_pin why)
 {
-    const struct range r = in_heap(p, len);
+    const struct za_range r = za_in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
     if (rc == 0)
         unpin(&r, why);
     return rc;
 }
 
+/* Is it over when the pages are? */
+static bool leaves_no_trace(int advice)
+{
+    switch (advice) {
+    case MADV_DONTNEED:
+    case MADV_DONTNEED_LOCKED:
+    case MADV_FREE:
+    case MADV_WILLNEED:
+    case MADV_COLD:
+    case MADV_PAGEOUT:
+    case MADV_POPULATE_READ:
+    case MADV_POPULATE_WRITE:
+    case COLLAPSE: return true;
+    default: return false;
+    }
+}
+
 static long advise_heap(void *p, size_t len, int advice)
 {
+    if (!leaves_no_trace(advice))
+        za_mapped_touch(p, len);
     switch (advice) {
     case MADV_DONTNEED:
     case MADV_DONTNEED_LOCKED:
@@ -199,7 +197,7 @@ static long advise_heap(void *p, size_t len, int advice)
 
 ZA_EXPORT int madvise(void *p, size_t len, int advice)
 {
-    if (ZA_LIKELY(!touches_heap(p, len)))
+    if (ZA_LIKELY(!za_touches_heap(p, len)))
         return (int)result(za_sys3(SYS_madvise, p, len, advice));
     return (int)result(advise_heap(p, len, advice));
 }
@@ -210,7 +208,7 @@ ZA_EXPORT int madvise(void *p, size_t len, int advice)
 /* A system call on (p, len) before which everything comes back; `arg`s follow the length. */
 static long call_resident(long nr, void *p, size_t len, long arg, long arg2)
 {
-    const struct range r = in_heap(p, len);
+    const struct za_range r = za_in_heap(p, len);
     bool pinned = pin(&r, ZA_PIN_CALL);
     long rc = za_sys4(nr, p, len, arg, arg2);
     if (pinned)
@@ -221,8 +219,10 @@ static long call_resident(long nr, void *p, size_t len, long arg, long arg2)
 ZA_EXPORT int mprotect(void *p, size_t len, int prot)
 {
     size_t within = libc.mprotect ? (uintptr_t)p % za_os->page_size : 0;
-    if (ZA_UNLIKELY(prot != READ_WRITE && touches_heap(p, len)) && !za_without(D7_PROTECT))
+    if (ZA_UNLIKELY(prot != READ_WRITE && za_touches_heap(p, len)) && !za_without(D7_PROTECT)) {
+        za_mapped_touch(p, len);
         return (int)result(call_resident(SYS_mprotect, (char *)p - within, len + within, prot, 0));
+    }
     if (libc.mprotect)
         return libc.mprotect(p, len, prot);
     return (int)result(za_sys3(SYS_mprotect, p, len, prot));
@@ -232,10 +232,11 @@ ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
 {
     if (key == -1)
         return mprotect(p, len, prot);
-    if (ZA_LIKELY(!touches_heap(p, len)) || za_without(D7_KEY))
+    za_mapped_touch(p, len);
+    if (ZA_LIKELY(!za_touches_heap(p, len)) || za_without(D7_KEY))
         return (int)result(za_sys4(SYS_pkey_mprotect, p, len, prot, key));
     if (key != 0 && za_pager_remaps()) {
-        const struct range r = in_heap(p, len);
+        const struct za_range r = za_in_heap(p, len);
         (void)pin(&r, ZA_PIN_FOREIGN);
     }
     return (int)result(call_resident(SYS_pkey_mprotect, p, len, prot, key));
@@ -243,15 +244,17 @@ ZA_EXPORT int pkey_mprotect(void *p, size_t len, int prot, int key)
 
 ZA_EXPORT int mlock(const void *p, size_t len)
 {
-    if (!touches_heap(p, len) || !za_pager_remaps())
+    za_mapped_touch(p, len);
+    if (!za_touches_heap(p, len) || !za_pager_remaps())
         return (int)result(za_sys2(SYS_mlock, p, len));
     return (int)result(call_resident(SYS_mlock, (void *)p, len, 0, 0));
 }
 
 ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
 {
+    za_mapped_touch(p, len);
     bool wants = ((flags & MLOCK_ONFAULT) && !za_without(D6_ON_FAULT)) || za_pager_remaps();
-    if (!touches_heap(p, len) || !wants)
+    if (!za_touches_heap(p, len) || !wants)
         return (int)result(za_sys3(SYS_mlock2, p, len, flags));
     return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
 }
@@ -260,6 +263,7 @@ ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
 static void put_locks_right(int flags)
 {
     size_t len, used = za_space_used();
+    za_mapped_lock_future((flags & MCL_FUTURE) != 0);
     uintptr_t mirror = za_pager_mirror(&len);
     if (mirror)
         (void)za_sys2(SYS_munlock, mirror, len);
@@ -282,6 +286,7 @@ ZA_EXPORT int mlockall(int flags)
 ZA_EXPORT int munlockall(void)
 {
     long rc = za_sys0(SYS_munlockall);
+    za_mapped_lock_future(false);
     if (rc == 0)
         za_pager_keep_end();
     return (int)result(rc);
@@ -296,7 +301,7 @@ static bool page_aligned(uintptr_t a)
 }
 
 /* As fresh as the allocator made it. -EPERM: it is sealed (mseal), and stays as it is. */
-static long make_fresh(const struct range *r)
+static long make_fresh(const struct za_range *r)
 {
     if (za_sys3(SYS_mprotect, r->addr, r->len, READ_WRITE) == -EPERM)
         return -EPERM;
@@ -315,33 +320,23 @@ static long unmap_some(uintptr_t from, uintptr_t to)
     return to > from ? za_sys2(SYS_munmap, from, to - from) : 0;
 }
 
-/* Where something of the program's lies over the heap: that goes, and ordinary memory is there again. */
-static long uncover(const struct range *r)
-{
-    long at = za_sys6(SYS_mmap, (long)r->addr, (long)r->len, READ_WRITE,
-                      MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return (unsigned long)at > -4096ul ? at : 0;
-}
-
 /* Piece by piece: mapped blocks end, if they are whole. */
-static long empty_heap(const struct range *r)
+static long empty_heap(const struct za_range *r)
 {
-    struct range piece = {r->addr, 0};
+    struct za_range piece = {r->addr, 0};
     long rc = 0;
     for (; rc >= 0 && piece.addr < r->addr + r->len; piece.addr += piece.len) {
         enum za_mapped_part part = za_mapped_piece(piece.addr, r->addr + r->len, &piece.len);
-        rc = part == ZA_MAPPED_OVERLAID ? uncover(&piece) : make_fresh(&piece);
-        if (rc >= 0 && part == ZA_MAPPED_WHOLE)
-            za_mapped_free(piece.addr);
+        rc = part == ZA_MAPPED_NONE ? make_fresh(&piece) : za_mapped_unmap(&piece, part);
     }
     return rc;
 }
 
 static long unmap_heap(uintptr_t p, size_t len)
 {
-    if (!page_aligned(p))
+    if (!page_aligned(p) || len > UINTPTR_MAX - p - za_os->page_size)
         return -EINVAL;
-    const struct range r = in_heap((void *)p, len);
+    const struct za_range r = za_in_heap((void *)p, len);
     long rc = empty_heap(&r);
     if (rc < 0)
         return rc;
@@ -352,7 +347,7 @@ static long unmap_heap(uintptr_t p, size_t len)
 
 ZA_EXPORT int munmap(void *p, size_t len)
 {
-    if (ZA_UNLIKELY(touches_heap(p, len)) && !za_without(D7_UNMAP))
+    if (ZA_UNLIKELY(za_touches_heap(p, len)) && !za_without(D7_UNMAP))
         return (int)result(unmap_heap((uintptr_t)p, len));
     if (libc.munmap)
         return libc.munmap(p, len);
@@ -361,30 +356,31 @@ ZA_EXPORT int munmap(void *p, size_t len)
 
 static void give_up_place(const void *p, size_t len)
 {
-    if (!touches_heap(p, len) || za_without(D7_MAP_OVER))
+    if (!za_touches_heap(p, len) || za_without(D7_MAP_OVER))
         return;
-    const struct range r = in_heap(p, len);
+    const struct za_range r = za_in_heap(p, len);
     (void)pin(&r, ZA_PIN_FOREIGN);
-    za_mapped_overlay(r.addr, r.addr + r.len);
 }
 
-/* Memory like malloc's, which the program may not tell from it. */
-static bool served(const void *p, size_t len, int prot, int flags)
+/* By the C library; what is mapped over the heap is not the heap's any more. */
+static void *map(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
-    return za_conf.mmap && !p && len >= MAPPED_LEAST && prot == READ_WRITE &&
-           (flags & ~MAP_NORESERVE) == (MAP_PRIVATE | MAP_ANONYMOUS);
+    void *at =
+        libc.mmap
+            ? libc.mmap(p, len, prot, flags, fd, offset)
+            : (void *)result(za_sys6(SYS_mmap, (long)p, (long)len, prot, flags, fd, (long)offset));
+    if (at != MAP_FAILED && (flags & MAP_FIXED))
+        za_mapped_touch(at, len);
+    return at;
 }
 
 ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
     if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
         give_up_place(p, len);
-    void *ours = ZA_UNLIKELY(served(p, len, prot, flags)) ? za_mapped_new(len) : NULL;
-    if (ours)
-        return ours;
-    if (libc.mmap)
-        return libc.mmap(p, len, prot, flags, fd, offset);
-    return (void *)result(za_sys6(SYS_mmap, (long)p, (long)len, prot, flags, fd, (long)offset));
+    void *ours =
+        ZA_UNLIKELY(za_mapped_serves(p, len, prot, flags, offset)) ? za_mapped_new(len) : NULL;
+    return ours ? ours : map(p, len, prot, flags, fd, offset);
 }
 
 #ifndef mmap64 /* musl: another word for mmap */
@@ -393,11 +389,24 @@ ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int
 
 /* What mremap was asked for, lengths in whole pages. */
 struct move {
-    struct range from;
+    struct za_range from;
     size_t len;
     int flags;
     void *to;
 };
+
+/* Copied: a mapping that begins in the heap and goes on elsewhere could not grow another time. */
+static long grow_mapped(const struct move *m)
+{
+    void *to = za_mapped_new(m->len);
+    if (!to)
+        to = map(NULL, m->len, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (to == MAP_FAILED)
+        return -ENOMEM;
+    memcpy(to, (const void *)m->from.addr, m->from.len);
+    (void)empty_heap(&m->from);
+    return (long)to;
+}
 
 /* The first pages go to a mapping of their own; their old place stays, registered and empty. */
 static long carry_off(const struct move *m)
@@ -437,17 +446,27 @@ static long remap_heap(const struct move *m)
     if (m->from.addr < za_heap_base || m->from.len > za_heap_base + za_space_used() - m->from.addr)
         return -EFAULT;
     if (!elsewhere && m->len <= m->from.len) {
-        const struct range tail = {m->from.addr + m->len, m->from.len - m->len};
-        size_t piece;
-        bool whole =
-            za_mapped_piece(m->from.addr, m->from.addr + m->from.len, &piece) == ZA_MAPPED_WHOLE &&
-            piece == m->from.len;
+        const struct za_range tail = {m->from.addr + m->len, m->from.len - m->len};
+        bool whole = za_mapped_ordinary(&m->from);
         long rc = tail.len ? make_fresh(&tail) : 0;
         if (rc >= 0 && whole)
             za_mapped_shrink(m->from.addr, m->len);
         return rc < 0 ? rc : (long)m->from.addr;
     }
+    if (!elsewhere && (m->flags & MREMAP_MAYMOVE) && za_mapped_ordinary(&m->from))
+        return grow_mapped(m);
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
+}
+
+static void *remap(void *p, size_t old_len, size_t len, int flags, void *to)
+{
+    if (ZA_LIKELY(!za_touches_heap(p, old_len)) || za_without(D7_REMAP))
+        return libc.mremap ? libc.mremap(p, old_len, len, flags, to)
+                           : (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
+    size_t page = za_os->page_size;
+    const struct move m = {
+        {(uintptr_t)p, za_align_up(old_len, page)}, za_align_up(len, page), flags, to};
+    return (void *)result(remap_heap(&m));
 }
 
 ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
@@ -461,11 +480,8 @@ ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
     }
     if (flags & MREMAP_FIXED)
         give_up_place(to, len);
-    if (ZA_LIKELY(!touches_heap(p, old_len)) || za_without(D7_REMAP))
-        return libc.mremap ? libc.mremap(p, old_len, len, flags, to)
-                           : (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
-    size_t page = za_os->page_size;
-    const struct move m = {
-        {(uintptr_t)p, za_align_up(old_len, page)}, za_align_up(len, page), flags, to};
-    return (void *)result(remap_heap(&m));
+    void *at = remap(p, old_len, len, flags, to);
+    if (at != MAP_FAILED && (flags & MREMAP_FIXED))
+        za_mapped_touch(at, len);
+    return at;
 }

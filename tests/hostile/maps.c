@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define LEN (5 * UNIT + 3 * PAGE)
+#define WEIGHT (6 * UNIT) /* of LEN */
 #define READ_WRITE (PROT_READ | PROT_WRITE)
 #define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
 
@@ -25,7 +26,7 @@ static void plain(void)
 {
     uint64_t before = held();
     char *p = map(LEN);
-    point("a mapping is served", held() == before + LEN && zero(p, 0, LEN));
+    point("a mapping is served", held() == before + WEIGHT && zero(p, 0, LEN));
     fill(p, LEN, 1);
     point("goes cold", go_cold(p, LEN));
     point("and comes back", right(p, 0, LEN, 1));
@@ -37,7 +38,7 @@ static void plain(void)
     (void)go_cold(q, LEN);
     point("munmap of less than a page more", munmap(q, LEN - 100) == 0 && held() == before);
     q = mmap(NULL, LEN, READ_WRITE, PRIVATE | MAP_NORESERVE, -1, 0);
-    point("MAP_NORESERVE is served", held() == before + LEN);
+    point("MAP_NORESERVE is served", held() == before + WEIGHT);
     point("munmap far beyond its end", munmap(q, LEN + 20 * UNIT) == 0 && held() == before);
 }
 
@@ -72,16 +73,17 @@ static void pieces(void)
     char *p = map(LEN);
     fill(p, LEN, 3);
     (void)go_cold(p, LEN);
+    uint64_t lost = stat_of("stats.mapped.lost");
     point("the middle goes", munmap(p + UNIT, UNIT) == 0 && zero(p, UNIT, 2 * UNIT));
     point("the rest stays", right(p, 0, UNIT, 3) && right(p, 2 * UNIT, LEN, 3));
     point("its head goes", munmap(p, UNIT) == 0 && right(p, 2 * UNIT, LEN, 3));
     point("its tail goes", munmap(p + 2 * UNIT, LEN - 2 * UNIT) == 0);
-    point("what went in pieces is nobody's", held() == before + LEN);
+    point("what went in pieces is lost", stat_of("stats.mapped.lost") >= lost + LEN);
     char *a = map(2 * UNIT), *b = map(2 * UNIT), *low = a < b ? a : b;
     before += 4 * UNIT;
     if (a + 2 * UNIT == b || b + 2 * UNIT == a) {
         (void)munmap(low, 4 * UNIT);
-        point("neighbours go in one call", held() == before - 4 * UNIT + LEN);
+        point("neighbours go in one call", held() == before - 4 * UNIT + WEIGHT);
     } else {
         skip("neighbours go in one call", "the heap has not put them side by side");
         (void)munmap(a, 2 * UNIT);
@@ -99,7 +101,7 @@ static void protections(void)
     (void)mlock(p, UNIT);
     (void)madvise(p, LEN, MADV_DONTFORK);
     uint64_t before = held();
-    point("munmap of protected memory", munmap(p, LEN) == 0 && held() == before - LEN);
+    point("munmap of protected memory", munmap(p, LEN) == 0 && held() == before);
     p = map(LEN);
     fill(p, LEN, 5);
     point("the next is as good as new", go_cold(p, LEN) && right(p, 0, LEN, 5));
@@ -115,13 +117,14 @@ static void remaps(void)
     (void)go_cold(p, LEN);
     char *q = mremap(p, LEN, 3 * LEN, MREMAP_MAYMOVE);
     point("mremap grows", q != MAP_FAILED && right(q, 0, LEN, 6) && zero(q, LEN, 3 * LEN));
-    point("its old place goes back", q == p || held() == before);
-    (void)munmap(q, 3 * LEN);
+    q = mremap(q, 3 * LEN, 9 * LEN, MREMAP_MAYMOVE);
+    point("and grows", q != MAP_FAILED && right(q, 0, LEN, 6) && zero(q, LEN, 9 * LEN));
+    point("its old places go back", munmap(q, 9 * LEN) == 0 && held() == before);
     p = map(LEN);
     fill(p, LEN, 7);
     (void)go_cold(p, LEN);
     q = mremap(p, LEN, UNIT, 0);
-    point("mremap shrinks", q == p && right(p, 0, UNIT, 7) && held() == before + UNIT);
+    point("mremap shrinks", q == p && right(p, 0, UNIT, 7) && held() == before + WEIGHT);
     point("munmap of what is left", munmap(p, UNIT) == 0 && held() == before);
     p = map(LEN);
     fill(p, LEN, 8);
@@ -162,6 +165,111 @@ static void overlaid(void)
     }
     point("and nobody else's", fine);
     (void)close(fd);
+}
+
+/* Two halves of a ring, where the program has found room for them. */
+static void ring(void)
+{
+    char name[] = "/tmp/maps-XXXXXX";
+    int fd = mkstemp(name);
+    (void)unlink(name);
+    if (fd < 0 || ftruncate(fd, (off_t)(2 * UNIT)) < 0) {
+        skip("a ring", "no scratch file");
+        return;
+    }
+    char *p = map(4 * UNIT);
+    fill(p, 4 * UNIT, 30);
+    (void)go_cold(p, 4 * UNIT);
+    (void)munmap(p, 4 * UNIT);
+    char *a = mmap(p, 2 * UNIT, READ_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    char *b = mmap(p + 2 * UNIT, 2 * UNIT, READ_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    fill(a, 2 * UNIT, 31);
+    void *m[64];
+    for (unsigned i = 0; i < 64; i++) {
+        m[i] = malloc((i % 8 + 1) * UNIT);
+        memset(m[i], 'y', UNIT);
+    }
+    char *q[16];
+    for (unsigned i = 0; i < 16; i++)
+        fill(q[i] = map(4 * UNIT), 4 * UNIT, 32);
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    point("a ring's place is the program's", a == p && right(b, 0, 2 * UNIT, 31));
+    for (unsigned i = 0; i < 16; i++)
+        (void)munmap(q[i], 4 * UNIT);
+    for (unsigned i = 0; i < 64; i++)
+        free(m[i]);
+    (void)munmap(a, 4 * UNIT);
+    (void)close(fd);
+}
+
+/* What the next owner would feel: guards, keys, locks, advice. */
+static void traces(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        char *p = map(LEN);
+        fill(p, LEN, 40 + i);
+        (void)go_cold(p, LEN);
+        switch (i) {
+        case 0: (void)madvise(p + UNIT, PAGE, 102); break; /* MADV_GUARD_INSTALL */
+        case 1: (void)madvise(p, LEN, MADV_WIPEONFORK); break;
+        case 2: (void)madvise(p, LEN, MADV_DONTFORK); break;
+        case 3: (void)mlock(p, LEN); break;
+        case 4: {
+            int key = pkey_alloc(0, 0);
+            if (key >= 0) {
+                (void)pkey_mprotect(p, LEN, READ_WRITE, key);
+                (void)pkey_free(key);
+            }
+            break;
+        }
+        default: (void)mprotect(p + PAGE, PAGE, PROT_NONE); break;
+        }
+        (void)munmap(p, LEN);
+    }
+    bool ok = true;
+    char *q[12];
+    for (unsigned i = 0; i < 12; i++) {
+        q[i] = map(LEN);
+        ok &= zero(q[i], 0, LEN);
+        fill(q[i], LEN, 50 + i);
+        ok &= go_cold(q[i], LEN);
+    }
+    for (unsigned i = 0; i < 12; i++) {
+        ok &= right(q[i], 0, LEN, 50 + i);
+        (void)munmap(q[i], LEN);
+    }
+    point("whoever comes next feels nothing", ok);
+    uint64_t stored = stat_of("stats.pager.stored");
+    char *p = map(64 * UNIT);
+    fill(p, 64 * UNIT, 70);
+    (void)go_cold(p, 64 * UNIT);
+    (void)mmap(p, PAGE, PROT_NONE, PRIVATE | MAP_FIXED, -1, 0);
+    (void)munmap(p, 64 * UNIT);
+    (void)ctl("pager.thaw", NULL, NULL, NULL, 0);
+    point("nothing is stored of what is lost",
+          torture() || stat_of("stats.pager.stored") <= stored);
+}
+
+static void locked(void)
+{
+    char *p = map(LEN);
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0) {
+        skip("locked memory", "mlockall is refused");
+        (void)munmap(p, LEN);
+        return;
+    }
+    uint64_t before = held();
+    char *q = map(LEN);
+    point("locked memory is the kernel's", q != MAP_FAILED && held() == before);
+    (void)munmap(q, LEN);
+    (void)munmap(p, LEN);
+    (void)munlockall();
+    before = held();
+    p = map(LEN);
+    point("until it is over", held() == before + WEIGHT && zero(p, 0, LEN));
+    fill(p, LEN, 72);
+    point("and goes cold", go_cold(p, LEN) && right(p, 0, LEN, 72));
+    (void)munmap(p, LEN);
 }
 
 struct mapped {
@@ -279,6 +387,9 @@ int main(int argc, char **argv)
     protections();
     remaps();
     overlaid();
+    ring();
+    traces();
+    locked();
     forks();
     misused();
     threads();

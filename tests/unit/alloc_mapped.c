@@ -8,6 +8,7 @@
 #include "tests/unit/alloc_kit.h"
 
 #define LEN (3 * ZA_UNIT_SIZE + KIT_PAGE)
+#define UNITS (4 * ZA_UNIT_SIZE) /* what LEN weighs */
 
 static uintptr_t some(size_t len)
 {
@@ -30,35 +31,62 @@ static enum za_mapped_part piece(uintptr_t from, uintptr_t to, size_t want)
     return part;
 }
 
+static uint64_t lost(void)
+{
+    return za_stat_get(ZA_STAT_MAPPED_LOST);
+}
+
 static void end(uintptr_t p, size_t len)
 {
+    CHECK(za_mapped_claim(p));
     (void)za_os->purge((void *)p, len); /* as munmap does */
-    za_mapped_free(p);
+    za_mapped_end(p);
 }
 
 UNIT_TEST(a_block_is_whole_or_in_part)
 {
     kit_start();
     uintptr_t p = some(LEN - 7);
-    CHECK_EQ(held(), LEN);
-    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_WHOLE);
+    CHECK_EQ(held(), UNITS);
+    CHECK_EQ(piece(p, p + LEN, UNITS), ZA_MAPPED_WHOLE);
     CHECK_EQ(piece(p, p + KIT_PAGE, KIT_PAGE), ZA_MAPPED_PART);
     CHECK_EQ(piece(p + KIT_PAGE, p + LEN, LEN - KIT_PAGE), ZA_MAPPED_PART);
     CHECK_EQ(piece(p + ZA_UNIT_SIZE, p + LEN, LEN - ZA_UNIT_SIZE), ZA_MAPPED_PART);
-    CHECK_EQ(piece(p, p + 4 * ZA_UNIT_SIZE, 4 * ZA_UNIT_SIZE), ZA_MAPPED_WHOLE);
+    CHECK_EQ(piece(p, p + 20 * ZA_UNIT_SIZE, UNITS), ZA_MAPPED_WHOLE);
     end(p, LEN);
     CHECK_EQ(held(), 0);
-    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_NONE);
+    CHECK_EQ(lost(), 0);
+    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_GONE);
+    CHECK(!za_mapped_claim(p));
+    za_alloc_check();
+}
+
+/* A program may map over what it has unmapped: that is never malloc's. */
+UNIT_TEST(the_next_mapping_gets_it_and_malloc_does_not)
+{
+    kit_start();
+    uintptr_t p = some(LEN);
+    end(p, LEN);
+    (void)za_trim();
+    for (int i = 0; i < 200; i++) {
+        uintptr_t q = (uintptr_t)za_malloc(LEN - (size_t)i * KIT_PAGE % LEN);
+        CHECK(q && (q < p || q >= p + UNITS));
+    }
+    CHECK_EQ(some(UNITS), p); /* zeros to the end of its last unit */
+    uintptr_t other = some(LEN);
+    CHECK(other != p);
+    end(other, LEN);
+    CHECK(some(ZA_UNIT_SIZE) != other); /* much too long for that */
     za_alloc_check();
 }
 
 UNIT_TEST(what_comes_next_is_zeros)
 {
     kit_start();
-    for (int i = 0; i < 50; i++) {
-        uintptr_t p = some(LEN), q = some(LEN * 9);
-        end(p, LEN);
-        char *r = za_malloc(LEN); /* may get its run */
+    for (size_t i = 0; i < 50; i++) {
+        uintptr_t p = some(LEN + i * KIT_PAGE), q = some(LEN * 9);
+        end(p, LEN + i * KIT_PAGE);
+        char *r = za_malloc(LEN);
         memset(r, 1, LEN);
         za_free(r);
         end(q, LEN * 9);
@@ -82,22 +110,33 @@ UNIT_TEST(pieces_tile_a_range)
     }
     for (uintptr_t at = low; at < high; at += len) {
         enum za_mapped_part part = za_mapped_piece(at, high, &len);
-        CHECK(len > 0 && len <= high - at && part != ZA_MAPPED_OVERLAID);
+        CHECK(len > 0 && (len <= high - at || part == ZA_MAPPED_WHOLE));
+        CHECK(part == ZA_MAPPED_NONE || part == ZA_MAPPED_WHOLE);
         whole += part == ZA_MAPPED_WHOLE;
     }
     CHECK_EQ(whole, MANY - MANY / 3);
 }
 
-UNIT_TEST(what_is_mapped_over_stays)
+UNIT_TEST(what_is_spoilt_is_not_used_again)
 {
     kit_start();
-    uintptr_t p = some(LEN), q = some(LEN);
-    za_mapped_overlay(p + 2 * ZA_UNIT_SIZE, p + 2 * ZA_UNIT_SIZE + KIT_PAGE);
-    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_OVERLAID);
-    CHECK_EQ(piece(p + KIT_PAGE, p + LEN, LEN - KIT_PAGE), ZA_MAPPED_OVERLAID);
-    CHECK_EQ(piece(q, q + LEN, LEN), ZA_MAPPED_WHOLE);
+    uintptr_t p = some(LEN), q = some(LEN), r = some(LEN);
+    za_mapped_spoil(p + 2 * ZA_UNIT_SIZE, p + 2 * ZA_UNIT_SIZE + KIT_PAGE);
+    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_SPOILT);
+    CHECK_EQ(piece(p + KIT_PAGE, p + LEN, LEN - KIT_PAGE), ZA_MAPPED_SPOILT);
+    CHECK(!za_mapped_claim(p));
+    CHECK_EQ(held(), 2 * UNITS);
+    CHECK_EQ(lost(), UNITS);
     end(q, LEN);
-    CHECK_EQ(held(), LEN);
+    end(r, LEN);
+    za_mapped_spoil(q, q + LEN); /* in a list, and not the first there */
+    CHECK_EQ(piece(q, q + LEN, LEN), ZA_MAPPED_SPOILT);
+    CHECK_EQ(lost(), 2 * UNITS);
+    za_mapped_spoil(q, q + LEN);
+    CHECK_EQ(lost(), 2 * UNITS);
+    CHECK_EQ(some(LEN), r);
+    CHECK(some(LEN) != q);
+    za_alloc_check();
 }
 
 UNIT_TEST(a_shorter_block_is_whole_earlier)
@@ -105,15 +144,10 @@ UNIT_TEST(a_shorter_block_is_whole_earlier)
     kit_start();
     uintptr_t p = some(LEN);
     za_mapped_shrink(p, KIT_PAGE);
-    CHECK_EQ(held(), KIT_PAGE);
-    CHECK_EQ(piece(p, p + KIT_PAGE, KIT_PAGE), ZA_MAPPED_WHOLE);
-    (void)za_os->purge((void *)p, LEN);
-    end(p, KIT_PAGE);
-    CHECK_EQ(held(), 0);
-    (void)za_trim();
-    za_alloc_check();
-    p = some(LEN);
+    CHECK_EQ(piece(p, p + KIT_PAGE, UNITS), ZA_MAPPED_WHOLE);
     end(p, LEN);
+    CHECK_EQ(held(), 0);
+    CHECK_EQ(some(LEN), p);
 }
 
 UNIT_TEST(malloc_keeps_half_of_the_addresses)
@@ -129,13 +163,24 @@ UNIT_TEST(malloc_keeps_half_of_the_addresses)
     CHECK(za_malloc(big) != NULL);
 }
 
+UNIT_TEST(when_much_is_lost_nothing_is_served)
+{
+    kit_start();
+    za_mapped_lose((size_t)1 << 30);
+    CHECK(za_mapped_new(LEN) != NULL);
+    za_mapped_lose(1);
+    CHECK(za_mapped_new(LEN) == NULL);
+}
+
 UNIT_TEST(its_pages_are_alive)
 {
     uint64_t mask[ZA_CHUNK_SIZE / 16 / 64] = {0};
     kit_start();
     uintptr_t p = some(LEN);
     CHECK_EQ(za_alloc_region_ops.live(p + KIT_PAGE, KIT_PAGE, mask), KIT_PAGE / 16);
+    za_mapped_spoil(p, p + LEN);
     CHECK_EQ(za_alloc_region_ops.live(p + ZA_UNIT_SIZE, KIT_PAGE, mask), KIT_PAGE / 16);
+    p = some(LEN);
     end(p, LEN);
     CHECK_EQ(za_alloc_region_ops.live(p + ZA_UNIT_SIZE, KIT_PAGE, mask), 0);
 }
