@@ -7,11 +7,12 @@
  * committed in step.
  *
  *  I1  used is chunk-aligned, never falls, and map and records are readable for every unit below
- * it. I2  A map byte is: 0 no block; 1 .. 73 the first unit of a span of that class; ZA_MAP_TAIL +
- * class a further unit of such a span; ZA_MAP_LARGE the first unit of a large block, ZA_MAP_PARKED
- * of one that is dead and kept (alloc/shelf.h), ZA_MAP_MAPPED, ZA_MAP_UNMAPPED and ZA_MAP_SPOILT of one for mmap
- * (alloc/mapped.h); ZA_MAP_LARGE_TAIL + k a unit of either d units
- * behind its first, k = floor(log2 d).
+ *      it.
+ *  I2  A map byte is: 0 no block; 1 .. 73 the first unit of a span of that class; ZA_MAP_TAIL +
+ *      class a further unit of such a span; ZA_MAP_LARGE the first unit of a large block,
+ *      ZA_MAP_PARKED of one that is dead and kept (alloc/shelf.h), ZA_MAP_MAPPED, ZA_MAP_UNMAPPED
+ *      and ZA_MAP_SPOILT of one for mmap (alloc/mapped.h); ZA_MAP_LARGE_TAIL + k a unit of either
+ *      d units behind its first, k = floor(log2 d).
  *
  * Locks: za_space_grow wants the page heap's.  May sleep: in mprotect.  May fault: no.  Allocates:
  * address space.

@@ -30,7 +30,8 @@
  * ever), and reads class and address again; if either changed it calls the page live, which is
  * always allowed.
  *   - A large block lives while its first map byte is LARGE.  Its death is that byte's change to
- * PARKED; its next life is the new size, then LARGE (release), then the pointer.  The
+ * PARKED; its next life is the new size, then LARGE (release), then the pointer.  (One for mmap:
+ * MAPPED or SPOILT; UNMAPPED; MAPPED: alloc/mapped.h.)  The
  * bytes of a block that lives do not change, so whoever reads PARKED, or a size that ends before
  * the page, looked after the page's block died.  (Two threads that free the same block at the same
  * moment may park it twice; whoever takes it second finds it not PARKED, and that is fatal.)

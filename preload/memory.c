@@ -23,8 +23,8 @@
  *              malloc would leave a hole to die in, zeros are read.
  *   mremap     takes the pages away and leaves an empty range behind, for the same reason.
  *   mmap       with MAP_FIXED over heap memory, and mremap to it: that mapping is left alone for
- *              ever.  Under `mmap:true` private anonymous memory comes from the
- *              heap, and what is unmapped whole goes back there (mapped.h).
+ *              ever.  Under `mmap:true` private anonymous memory comes from the heap, and what is
+ *              unmapped whole goes back there (mapped.h).
  *
  * posix_madvise is not here: both C libraries make its DONTNEED do nothing. Nor is munlock, mbind (moves only what is present; restored pages are placed by the
  * mapping's policy). The same calls by syscall(2), process_madvise, or from a library that carries
