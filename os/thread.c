@@ -40,6 +40,8 @@
 #define STACK_BYTES (256 * ZA_KIB)
 #define BLOCK_BYTES (64 * ZA_KIB) /* the thread pointer stands in its middle */
 #define OWN_MAX 8
+#define MODEST 10 /* nice */
+#define NICE_UNKNOWN -21
 
 struct start {
     void (*fn)(void *);
@@ -261,19 +263,27 @@ void za_linux_be_urgent(void)
     (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, -20);
 }
 
+/* The process's, which is that of its first thread; the kernel says 20 - nice. */
+static long own_nice(void)
+{
+    long r = za_sys2(SYS_getpriority, PRIO_PROCESS, za_sys0(SYS_getpid));
+    return r > 0 ? 20 - r : NICE_UNKNOWN;
+}
+
+/* Who may raise its priority must not do so here, above a program that was started with nice. */
 void za_linux_be_modest(void)
 {
     if (za_linux_is_dead(ZA_DEAD_PRIORITY))
         return;
-    (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, 10);
+    long nice = own_nice();
+    (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, nice < MODEST ? MODEST : nice);
 }
 
-/* That of its first thread; the kernel says 20 - nice. */
 void za_linux_be_fair(void)
 {
-    long r = za_sys2(SYS_getpriority, PRIO_PROCESS, za_sys0(SYS_getpid));
-    if (r > 0)
-        (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, 20 - r);
+    long nice = own_nice();
+    if (nice != NICE_UNKNOWN)
+        (void)za_sys3(SYS_setpriority, PRIO_PROCESS, 0, nice);
 }
 
 /* Fewer capabilities than before: unlike a change of identity this leaves the process dumpable. */

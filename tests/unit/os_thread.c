@@ -510,6 +510,16 @@ UNIT_TEST(priorities_are_our_own)
     CHECK_EQ(syscall(SYS_getpriority, 0, 0), before);
 }
 
+/* A worker that a child's fault thread starts begins as urgent as that; and who may, may go up. */
+UNIT_TEST(modest_is_not_above_a_nice_program)
+{
+    CHECK_EQ(setpriority(PRIO_PROCESS, 0, 19), 0);
+    start(be_urgent, NULL, true);
+    await_turn(1);
+    CHECK_EQ(syscall(SYS_getpriority, 0, tid), 1);
+    CHECK_EQ(syscall(SYS_getpriority, 0, 0), 1);
+}
+
 static void die_here(void *arg)
 {
     (void)arg;
