@@ -215,11 +215,9 @@ static void traces(void)
         case 2: (void)madvise(p, LEN, MADV_DONTFORK); break;
         case 3: (void)mlock(p, LEN); break;
         case 4: {
-            int key = pkey_alloc(0, 0);
-            if (key >= 0) {
+            int key = pkey_alloc(0, PKEY_DISABLE_WRITE);
+            if (key >= 0)
                 (void)pkey_mprotect(p, LEN, READ_WRITE, key);
-                (void)pkey_free(key);
-            }
             break;
         }
         default: (void)mprotect(p + PAGE, PAGE, PROT_NONE); break;
@@ -239,6 +237,7 @@ static void traces(void)
         (void)munmap(q[i], LEN);
     }
     point("whoever comes next feels nothing", ok);
+    (void)ctl("pager.thaw", NULL, NULL, NULL, 0);
     uint64_t stored = stat_of("stats.pager.stored");
     char *p = map(64 * UNIT);
     fill(p, 64 * UNIT, 70);
@@ -248,6 +247,9 @@ static void traces(void)
     (void)ctl("pager.thaw", NULL, NULL, NULL, 0);
     point("nothing is stored of what is lost",
           torture() || stat_of("stats.pager.stored") <= stored);
+    fill(p, 64 * UNIT, 71); /* not the program's any more, but nobody else's */
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    point("and it is left alone", right(p, 0, 64 * UNIT, 71));
 }
 
 static void locked(void)
