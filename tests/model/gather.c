@@ -378,9 +378,11 @@ static void number(struct state *s)
     named = 0;
     each_name(s, name);
     for (unsigned at = BIN; at <= LOST; at++)
-        for (uint8_t slot = 1; slot <= SLOTS; slot++)
-            if (s->home[slot] == at)
-                name(&slot);
+        for (unsigned slot = 1; slot <= SLOTS; slot++)
+            if (s->home[slot] == at) {
+                uint8_t narrow = (uint8_t)slot;
+                name(&narrow);
+            }
     each_name(s, rename_to);
     memcpy(home, s->home, sizeof(home));
     for (unsigned slot = 1; slot <= SLOTS; slot++)
