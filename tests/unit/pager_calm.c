@@ -19,7 +19,8 @@
 
 #define LOOKS 5u
 #define POLLS 3u
-#define PATIENCE_MS 3000u
+#define POLLING_MS 5000u   /* F polls every few milliseconds, before everybody else */
+#define PATIENCE_MS 30000u /* on a busy machine, too, W gets its turn within that */
 
 static struct za_os table, below;                    /* the test's, and the one that it stands on */
 static uint32_t n_looks, n_taking, n_polls, in_step; /* atomics */
@@ -78,7 +79,7 @@ static void long_step(size_t arg)
     (void)arg;
     za_calm_begin();
     __atomic_store_n(&in_step, 1, __ATOMIC_SEQ_CST);
-    uint64_t limit = za_os_linux->now() + PATIENCE_MS * ZA_NS_PER_MS;
+    uint64_t limit = za_os_linux->now() + POLLING_MS * ZA_NS_PER_MS;
     while (read_of(&n_polls) < POLLS && za_os_linux->now() < limit)
         (void)za_os_linux->wait(&in_step, 1, ZA_NS_PER_MS);
     za_calm_end();
@@ -128,6 +129,13 @@ enum { IDLE, COPYING, FORKED, WAITS };
 
 static uint32_t stage; /* atomic */
 
+/* Not a spin: F goes before everybody else, and W after them. */
+static void pause_briefly(void)
+{
+    static uint32_t never;
+    (void)za_os_linux->wait(&never, 0, ZA_NS_PER_MS / 10);
+}
+
 static void become(uint32_t next)
 {
     __atomic_store_n(&stage, next, __ATOMIC_SEQ_CST);
@@ -141,7 +149,7 @@ static int64_t copy_late(int fd, void *dst, const void *src, size_t len, bool wa
     if (len > 0 && back && fd == za_pg.uffd && read_of(&stage) == IDLE) {
         become(COPYING);
         while (read_of(&stage) == COPYING && za_os_linux->now() < limit)
-            za_os_linux->relax();
+            pause_briefly();
     }
     return below.uffd_copy(fd, dst, src, len, wake);
 }
@@ -161,7 +169,7 @@ static int64_t zero_late(int fd, void *dst, size_t len, bool wake)
         become(FORKED);
     while (fd != za_pg.uffd && read_of(&stage) != WAITS &&
            za_page_get(&za_pg.pages[0]) != ZA_PAGE_KERNEL && za_os_linux->now() < limit)
-        za_os_linux->relax();
+        pause_briefly();
     return below.uffd_zero(fd, dst, len, wake);
 }
 
