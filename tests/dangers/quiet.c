@@ -55,7 +55,7 @@ static void noisy(void)
     uint64_t *p = aligned_alloc(UNIT, 8 * MIB), seen = 0;
     for (size_t i = 0; i < 8 * MIB / 8; i++)
         p[i] = noise();
-    for (unsigned ms = 0; ms < 15000 && seen < pages * 9 / 10; ms += 10) {
+    for (unsigned ms = 0; ms < 40000 && seen < pages * 9 / 10; ms += 10) {
         sleep_ms(10);
         seen = stat_of("stats.pager.incompressible");
     }
