@@ -60,6 +60,8 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 #define GUARD_INSTALL 102
+#define POPULATE_READ 22
+#define POPULATE_WRITE 23
 #define COLLAPSE 25
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -171,8 +173,8 @@ static bool leaves_no_trace(int advice)
     case MADV_WILLNEED:
     case MADV_COLD:
     case MADV_PAGEOUT:
-    case MADV_POPULATE_READ:
-    case MADV_POPULATE_WRITE:
+    case POPULATE_READ:
+    case POPULATE_WRITE:
     case COLLAPSE: return true;
     default: return false;
     }
