@@ -88,5 +88,6 @@ void za_footprint(void)
     za_stat_set(ZA_STAT_FOOT_STORE, store);
     za_stat_set(ZA_STAT_FOOT_META, meta);
     za_stat_set(ZA_STAT_FOOT_TOTAL, heap + limbo + store + meta);
-    za_stat_set(ZA_STAT_PG_CHUNKS, __atomic_load_n(&za_pg.nregistered, __ATOMIC_RELAXED));
+    uint32_t registered = __atomic_load_n(&za_pg.nregistered, __ATOMIC_RELAXED);
+    za_stat_set(ZA_STAT_PG_CHUNKS, registered ? registered - 1 : 0); /* one is the bell */
 }

@@ -104,7 +104,20 @@ int za_place_register_bell(int fd)
     return za_os->uffd_register(fd, (void *)za_pg_bell(), 2 * za_pg_page_size());
 }
 
-/* With the first chunk comes the doorbell: without either, forks are not announced. */
+/*
+ * W: from here on F hears the doorbell, and forks are announced. Comes with the first chunk, or
+ * before it when somebody has to ring.
+ */
+bool za_place_ready_bell(void)
+{
+    if (za_pg.nregistered)
+        return true;
+    if (za_place_register_bell(za_pg.uffd) < 0)
+        return false;
+    __atomic_store_n(&za_pg.nregistered, 1, __ATOMIC_RELEASE);
+    return true;
+}
+
 bool za_place_register(size_t chunk)
 {
     struct za_chunk *c = &za_pg.chunks[chunk];
@@ -116,8 +129,7 @@ bool za_place_register(size_t chunk)
         return true;
     char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
     if ((za_pg.mover->reported && za_os->commit(mirror, ZA_CHUNK_SIZE) < 0) ||
-        (!za_pg.nregistered && za_place_register_bell(za_pg.uffd) < 0) ||
-        register_both(za_pg.uffd, chunk) < 0) {
+        !za_place_ready_bell() || register_both(za_pg.uffd, chunk) < 0) {
         za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
         return false;
     }

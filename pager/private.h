@@ -17,6 +17,7 @@ int za_place_register_again(int fd);
 void za_place_unregister_chunks(void);
 void za_place_unregister_all(void); /* and the bell */
 int za_place_register_bell(int fd);
+bool za_place_ready_bell(void);
 bool za_place_exists(size_t page, bool in_mirror); /* certainly */
 bool za_place_gone(size_t page, bool in_mirror);   /* certainly: a hole */
 

@@ -24,12 +24,15 @@
  * I4  Whoever changes looks at the identity our threads were born with before it takes fork's lock,
  *     which a signal handler could not: at a record that is whole, while other threads of ours may be
  *     born. Birth follows birth: F' writes it before it starts a worker, which writes the same.
+ * I5  W registers the bell before it rings, and P rings the same one for F': a process may change
+ *     before anything of it has been registered, and F sleeps until it gets a message.
  *
  * Locks: fork's and ZA_RANK_CTL on P; none on W, F, F'.  May sleep: yes.
  * Allocates: the stack of F'. That of a thread that has ended stays mapped, mostly untouched.
  */
 #include <errno.h>
 
+#include "base/remedy.h"
 #include "base/stat.h"
 #include "compress/tier.h"
 #include "pager/private.h"
@@ -148,7 +151,9 @@ static uint32_t await(uint32_t *word)
 int za_renew_hand_over(int tid, int theirs, uint64_t number)
 {
     if (!za_pg_active())
-        return 0; /* no F, and no userfaultfd */
+        return 0;                                        /* no F, and no userfaultfd */
+    if (!za_without(D14_BELL) && !za_place_ready_bell()) /* I5 */
+        return -ENOMEM;
     int sock = za_os->fetch_file(tid, theirs, number);
     if (sock < 0)
         return sock;

@@ -13,6 +13,7 @@
  *
  * I1  Registrations are withdrawn only when every record is KERNEL: a page that is absent then is
  *     a hole.
+ *     The bell is registered when it is rung, also where nothing else ever was.
  * I2  A page that cannot be brought back (no memory) means that nothing changes.
  *
  * Locks: fork's and ZA_RANK_CTL on P; none on W.  May sleep: yes.  Allocates: nothing.
@@ -36,7 +37,7 @@ int za_retire(void)
 {
     if (!za_pg_active())
         return 0; /* no F, nothing registered */
-    if (!all_back())
+    if (!all_back() || !za_place_ready_bell())
         return -EBUSY;
     __atomic_store_n(&za_pg.active, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&za_pg.leaving, 1, __ATOMIC_RELEASE);

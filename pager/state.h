@@ -77,7 +77,7 @@ struct za_pager {
     const char *why_none; /* [a] literal: why there is no back-end */
     const char *backend;  /* [a] literal */
     size_t records_ready; /* [w] chunks whose records are committed */
-    uint32_t nregistered; /* [a] chunks registered */
+    uint32_t nregistered; /* [a] chunks registered, and the bell; 0: forks are not announced */
 
     int uffd;                     /* [i] in the private table of W and F */
     struct za_uffd_caps caps;     /* [i] */

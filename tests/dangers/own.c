@@ -3,11 +3,15 @@
 #include "dangers.h"
 
 #include <dirent.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 
 #define LEN (16 * UNIT)
+#define NOBODY 65534u
 
 /* ---- descriptors --------------------------------------------------------------------------------
  */
@@ -178,6 +182,47 @@ static const struct danger dangers[] = {
     {"end", end_of_process}, {"pinned", moved_pinned}, {"fresh", fresh},
 };
 
+/* ---- before there is anything to serve ----------------------------------------------------------
+ */
+
+/* Both of our threads run and sleep, and nothing has been taken out; true, unless there is none. */
+static bool idle_threads(void)
+{
+    fill(malloc(64 * LEN), LEN, 7); /* the heap grows: who has no worker starts one here */
+    uint64_t chunks = stat_of("stats.pager.chunks");
+    sleep_ms(100);
+    return chunks == 0 && (threads_now() == 3 || backend_is("none"));
+}
+
+static void give_identity_away(void)
+{
+    bool good = idle_threads() && setresuid(NOBODY, NOBODY, NOBODY) == 0;
+    char *p = block(LEN, 8);
+    good = good && stat_of("stats.threads.renewed") == 1 && go_cold(p, LEN) && right(p, 0, LEN, 8);
+    _exit(!good);
+}
+
+static void filter_all_threads(void)
+{
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog prog = {1, &allow};
+    bool good =
+        idle_threads() && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0;
+    _exit(!(good && threads_now() == 1));
+}
+
+static int early(void)
+{
+    ctl = (zallctl_fn *)dlsym(RTLD_DEFAULT, "zallctl");
+    if (!ctl || !idle_threads() || backend_is("none"))
+        return 77;
+    point("threads give way before anything has been registered",
+          status_of(give_identity_away) == 0);
+    point("and go for good", status_of(filter_all_threads) == 0);
+    return end();
+}
+
 /* Alone: it must not ask for anything that starts a thread. */
 static int small_process(void)
 {
@@ -191,5 +236,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "small") == 0)
         return small_process();
+    if (argc > 1 && strcmp(argv[1], "early") == 0)
+        return early();
     return CHOOSE(argc, argv, dangers);
 }
