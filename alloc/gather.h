@@ -2,8 +2,6 @@
 /*
  * gather -- what the caches of sleeping threads hold goes back, without their help.
  *
- * Not called by the worker yet: decisions/0018 says why.
- *
  * THEORY
  *
  * Only its own thread takes from a cache and puts there, without a lock and without an atomic

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "alloc/alloc.h"
+#include "alloc/gather.h"
 #include "alloc/large.h"
 #include "alloc/span.h"
 #include "base/conf.h"
@@ -115,6 +116,7 @@ static uint8_t kind(uintptr_t page)
 
 static uint64_t decay(uint64_t now_ns)
 {
+    (void)za_gather(now_ns);
     za_alloc_decay(now_ns);
     uint64_t due = za_conf.torture ? now_ns : za_alloc_decay_due(now_ns);
     return due == UINT64_MAX ? now_ns + LOOK_AGAIN_NS : due;

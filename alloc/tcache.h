@@ -8,7 +8,7 @@
  * fast paths need no question whether there is one.  Depth follows use: it doubles while a bin
  * keeps coming for batches, and halves with a sweep that finds it unused.
  *
- * A thread may sleep for ever, and nobody takes from it what it holds (alloc/gather.h could): so what
+ * A thread may sleep for ever, and there may be no worker to take from it what it holds: so what
  * all caches together may hold is bounded, by ZA_TCACHE_TOTAL or 1/64 of the heap, whichever is
  * more.  A thread alone may take ZA_TCACHE_BYTES of that.  Once three quarters are taken a bin deepens only
  * within its thread's even share, and a thread that sweeps and has more gives back half.  A bin of

@@ -27,7 +27,7 @@
     X(start_bytes, SIZE, (16u << 20), 0, (UINT64_MAX >> 1), "bytes", \
       "no background thread before the heap has this size") \
     X(dirty_decay_ms, U64, 5000, 0, 86400000, "ms", \
-      "freed memory goes back to the system after this long") \
+      "freed memory, and what idle threads keep, goes back after this long") \
     X(reserve, SIZE, 0, (64u << 20), (UINT64_MAX >> 1), "bytes", \
       "address space reserved for the heap; 0: by the machine's memory") \
     X(mmap, BOOL, false, 0, 1, "", \

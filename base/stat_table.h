@@ -35,8 +35,7 @@
       "unmapped in pieces, protected or mapped over: not used again") \
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \
     X(CACHE_FLUSHES, "cache.flushes", COUNTER, "", "thread cache flushes") \
-    X(CACHE_GATHERED, "cache.gathered", COUNTER, "bytes", \
-      "taken from the caches of idle threads: not done yet") \
+    X(CACHE_GATHERED, "cache.gathered", COUNTER, "bytes", "taken from the caches of idle threads") \
     X(THREADS, "cache.threads", GAUGE, "", "thread caches alive") \
     X(LOCK_WAITS, "lock.waits", COUNTER, "", "locks of the allocator that were found taken") \
     X(LOCK_SLEEPS, "lock.sleeps", COUNTER, "", "of these, slept for") \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bounds -- what the allocator may cost: its books, what stays after everything was freed, and
- * what many threads hold.
+ * bounds -- what the allocator may cost: its books, what stays after everything was freed, what
+ * many threads hold, and what those that sleep give back.
  *
  * usage: LD_PRELOAD=... bounds
  *
@@ -28,7 +28,10 @@
 #define THREADS 1000u
 #define THREAD_STACK (64 * 1024ul)
 #define THREADS_MOST (48 * MIB) /* 16 MiB of caches, and the spans that their slots keep alive */
-#define PATIENCE 600u           /* looks, a tenth of a second apart */
+#define SLEEPERS 6u
+#define SLEEPER_SIZES 12u
+#define SLEEPER_LEFT (32 * 1024ul) /* one block of each size, and a little of libc's */
+#define PATIENCE 600u              /* looks, a tenth of a second apart */
 
 typedef int ctl_fn(const char *, void *, size_t *, const void *, size_t);
 
@@ -166,6 +169,48 @@ static void many_threads(void)
     expect(falls_to(before + 12 * MIB, "the threads gone"), "threads that are gone hold nothing");
 }
 
+/* Fills the bins of some sizes, as deep as they get. */
+static void *fill_and_sleep(void *arg)
+{
+    static const size_t size[SLEEPER_SIZES] = {48,  80,  112, 160,  224,  320,
+                                               448, 640, 896, 1280, 1792, 2560};
+    void *p[100];
+    for (unsigned round = 0; round < 20; round++)
+        for (unsigned s = 0; s < SLEEPER_SIZES; s++) {
+            for (unsigned i = 0; i < 100; i++)
+                p[i] = malloc(size[s]);
+            for (unsigned i = 0; i < 100; i++)
+                free(p[i]);
+        }
+    (void)pthread_barrier_wait(&filled);
+    (void)pthread_barrier_wait(&over);
+    void *q = malloc(size[0]); /* works on with what it has */
+    memset(q, 1, size[0]);
+    free(q);
+    return arg;
+}
+
+static void sleepers(void)
+{
+    pthread_t t[SLEEPERS];
+    uint64_t before = stat_of("stats.heap.allocated");
+    (void)pthread_barrier_init(&filled, NULL, SLEEPERS + 1);
+    (void)pthread_barrier_init(&over, NULL, SLEEPERS + 1);
+    for (uintptr_t i = 0; i < SLEEPERS; i++)
+        if (pthread_create(&t[i], NULL, fill_and_sleep, (void *)i) != 0)
+            abort();
+    (void)pthread_barrier_wait(&filled);
+    printf("%-40s %7.2f MiB\n", "out, as six threads fall asleep",
+           (double)(stat_of("stats.heap.allocated") - before) / MIB);
+    expect(stat_falls_to("stats.heap.allocated", before + SLEEPERS * SLEEPER_LEFT,
+                         "and while they sleep"),
+           "sleeping threads give their caches back");
+    expect(stat_of("stats.cache.gathered") > 0, "the worker has taken it from them");
+    (void)pthread_barrier_wait(&over);
+    for (unsigned i = 0; i < SLEEPERS; i++)
+        (void)pthread_join(t[i], NULL);
+}
+
 int main(void)
 {
     ctl = (ctl_fn *)dlsym(RTLD_DEFAULT, "zallctl");
@@ -175,6 +220,7 @@ int main(void)
     }
     (void)setvbuf(stdout, NULL, _IONBF, 0);
     grow_and_free();
+    sleepers();
     many_threads();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
