@@ -38,7 +38,10 @@ size_t za_page_mask;
 #define YOUNG_SHARE 2u
 #define MOVE_TABLES (8 * ZA_MIB) /* from here on the kernel does: below, faults cost more */
 #define MOVE_TABLES_MOST 4096u   /* each such move may split the heap's mapping (D15) */
-#define SLACK_SHARE 8u           /* a block that had to move to grow gets 1/8 more address space */
+/* A block that had to move to grow gets so much more address space: 1/3 of itself where the pager drops
+ * what of that is resident and stays unused, else 1/8. */
+#define SLACK_SHARE 3u
+#define SLACK_SHARE_ALONE 8u
 
 static size_t unit_bytes(size_t units)
 {
@@ -387,10 +390,16 @@ static enum za_dirt place_for(const void *from, size_t len)
     return !moves_as_pages(from, len) ? ZA_DIRTY : ZA_CLEAN;
 }
 
+static uint32_t slack_for(size_t size)
+{
+    uint32_t share = za_pager_active() ? SLACK_SHARE : SLACK_SHARE_ALONE;
+    return (uint32_t)(size >> ZA_UNIT_SHIFT) / share;
+}
+
 static void *grow_by_moving(void *p, size_t size)
 {
     size_t dirty, len = za_spans[unit_of(p)].size;
-    uint32_t slack = (uint32_t)(size >> ZA_UNIT_SHIFT) / SLACK_SHARE;
+    uint32_t slack = slack_for(size);
     struct request rq = {.size = size, .align = 1, .slack = slack, .prefer = place_for(p, len)};
     if (size > za_heap_size)
         return NULL;
