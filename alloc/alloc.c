@@ -89,19 +89,19 @@ static void ZA_NOINLINE ZA_COLD free_twice(void *p)
 
 ZA_INLINE void free_small(unsigned cls, void *p)
 {
-    struct za_bin *b = &za_tcache->bin[cls];
-    void **top = b->top;
+    struct za_tcache *tc = za_tcache;
+    void **top = tc->top[cls];
     if (ZA_UNLIKELY(ZA_OWN_PEEK(top) == p)) {
         free_twice(p);
         return;
     }
-    if (ZA_UNLIKELY(top == b->limit)) {
+    if (ZA_UNLIKELY(top == tc->limit[cls])) {
         za_tcache_flush(cls, p);
         return;
     }
     ZA_OWN_STORE(top + 1, p);
     /* fork may stop us here: slot before top; and so the worker finds it (gather.h) */
-    ZA_OWN_RELEASE(&b->top, top + 1);
+    ZA_OWN_RELEASE(&tc->top[cls], top + 1);
 }
 
 /* Ours or not, but not a block of a thread's cache. */
@@ -217,7 +217,7 @@ static void check_slot(unsigned cls, void *p)
     uintptr_t head = za_unit_addr(za_span_head(unit, za_map_get(unit)));
     if (!za_class_starts(&za_class_cell[cls], (uint32_t)((uintptr_t)p - head)))
         za_misuse_interior(p);
-    if (ZA_OWN_PEEK(za_tcache->bin[cls].top) == p)
+    if (ZA_OWN_PEEK(za_tcache->top[cls]) == p)
         za_misuse_double(p);
 }
 

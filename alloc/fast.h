@@ -18,11 +18,11 @@
 /* NULL: nothing there. */
 ZA_INLINE void *za_fast_take(unsigned cls)
 {
-    struct za_bin *b = &za_tcache->bin[cls];
-    void **top = b->top;
+    struct za_tcache *tc = za_tcache;
+    void **top = tc->top[cls];
     void *p = ZA_OWN_LOAD(top);
     if (ZA_LIKELY(p != NULL))
-        ZA_OWN_STORE(&b->top, top - 1);
+        ZA_OWN_STORE(&tc->top[cls], top - 1);
     return p;
 }
 

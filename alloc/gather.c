@@ -133,7 +133,7 @@ static void put_fences(struct visit *v)
     __atomic_store_n(&v->tc->holes, 1, __ATOMIC_RELAXED);
     for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++) {
         void **base = v->tc->rest[cls].base;
-        void **f = __atomic_load_n(&v->tc->bin[cls].top, __ATOMIC_ACQUIRE) - 1;
+        void **f = __atomic_load_n(&v->tc->top[cls], __ATOMIC_ACQUIRE) - 1;
         v->at[cls] = base && f > base ? f : NULL;
         if (v->at[cls])
             v->fence[cls] = __atomic_exchange_n(f, NULL, __ATOMIC_ACQ_REL);
@@ -147,7 +147,7 @@ static void put_fences(struct visit *v)
 /* Is what lies below the fence out of the thread's reach, and the fence's own slot not taken? */
 static bool holds(const struct visit *v, unsigned cls)
 {
-    return v->certain && __atomic_load_n(&v->tc->bin[cls].top, __ATOMIC_ACQUIRE) > v->at[cls] &&
+    return v->certain && __atomic_load_n(&v->tc->top[cls], __ATOMIC_ACQUIRE) > v->at[cls] &&
            !__atomic_load_n(v->at[cls], __ATOMIC_ACQUIRE);
 }
 

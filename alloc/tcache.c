@@ -24,11 +24,8 @@
 #define DEPTH_LEAST 1u
 
 static void *sentinel[1];
-#define EMPTY_BIN \
-    { \
-        sentinel, sentinel \
-    }
-struct za_tcache za_tcache_none = {.bin = {[0 ... ZA_CLASS_LAST] = EMPTY_BIN}};
+struct za_tcache za_tcache_none = {.top = {[0 ... ZA_CLASS_LAST] = sentinel},
+                                   .limit = {[0 ... ZA_CLASS_LAST] = sentinel}};
 
 __thread struct za_tcache *za_tcache __attribute__((tls_model("initial-exec"))) = &za_tcache_none;
 static __thread bool gone __attribute__((tls_model("initial-exec"))); /* after za_thread_exit */
@@ -100,12 +97,20 @@ void za_tcache_refund(struct za_tcache *tc, size_t bytes)
 
 static unsigned bin_count(const struct za_tcache *tc, unsigned cls)
 {
-    return (unsigned)(tc->bin[cls].top - tc->rest[cls].base);
+    return (unsigned)(tc->top[cls] - tc->rest[cls].base);
 }
 
 static void set_top(struct za_tcache *tc, unsigned cls, void **top)
 {
-    __atomic_store_n(&tc->bin[cls].top, top, __ATOMIC_RELAXED);
+    __atomic_store_n(&tc->top[cls], top, __ATOMIC_RELAXED);
+}
+
+/* Without an array: empty and full at once. */
+static void bin_none(struct za_tcache *tc, unsigned cls)
+{
+    tc->rest[cls] = (struct za_bin_rest){0};
+    set_top(tc, cls, sentinel);
+    tc->limit[cls] = sentinel;
 }
 
 /* Gives the bin an array for `depth` slots, keeping what it holds; false: no memory, all as before.
@@ -129,7 +134,7 @@ static bool bin_resize(struct za_tcache *tc, unsigned cls, unsigned depth)
     }
     account(tc, tc->bytes + depth * size - r->depth * size);
     r->depth = (uint8_t)depth;
-    tc->bin[cls].limit = r->base + depth;
+    tc->limit[cls] = r->base + depth;
     return true;
 }
 
@@ -226,7 +231,7 @@ static struct za_tcache *fresh(void)
     if (!tc)
         return NULL;
     for (unsigned cls = 0; cls <= ZA_CLASS_LAST; cls++)
-        tc->bin[cls] = za_tcache_none.bin[cls];
+        bin_none(tc, cls);
     return tc;
 }
 
@@ -264,9 +269,7 @@ static void bin_drop(struct za_tcache *tc, unsigned cls)
     bin_flush(tc, cls, bin_count(tc, cls));
     za_meta_free(r->base, r->room * sizeof(void *));
     account(tc, tc->bytes - r->depth * (size_t)za_class_cell[cls].size);
-    *r = (struct za_bin_rest){0};
-    set_top(tc, cls, sentinel);
-    tc->bin[cls].limit = sentinel;
+    bin_none(tc, cls);
 }
 
 static void drop_all(struct za_tcache *tc)
@@ -303,7 +306,7 @@ void za_thread_exit(void)
 
 static void *pop(struct za_tcache *tc, unsigned cls)
 {
-    void **top = tc->bin[cls].top;
+    void **top = tc->top[cls];
     if (*top)
         set_top(tc, cls, top - 1);
     return *top;
@@ -354,15 +357,14 @@ void *za_tcache_refill(unsigned cls)
 static void flush_bin(struct za_tcache *tc, unsigned cls, void *p)
 {
     struct za_bin_rest *r = &tc->rest[cls];
-    bool room =
-        r->base ? tc->bin[cls].top < tc->bin[cls].limit || bin_deepen(tc, cls) : bin_open(tc, cls);
+    bool room = r->base ? tc->top[cls] < tc->limit[cls] || bin_deepen(tc, cls) : bin_open(tc, cls);
     if (!room && !r->base) {
         za_central_put(cls, &p, 1);
         return;
     }
     if (!room)
         bin_flush(tc, cls, (bin_count(tc, cls) + 1) / 2);
-    void **top = tc->bin[cls].top + 1;
+    void **top = tc->top[cls] + 1;
     *top = p;
     set_top(tc, cls, top);
 }
@@ -420,7 +422,7 @@ void za_tcache_close_up(struct za_tcache *tc)
         void **to = tc->rest[cls].base;
         if (!to)
             continue;
-        for (void **from = to + 1; from <= tc->bin[cls].top; from++)
+        for (void **from = to + 1; from <= tc->top[cls]; from++)
             if (*from)
                 *++to = *from;
         set_top(tc, cls, to);
@@ -434,7 +436,7 @@ static uint64_t look_of(const struct za_tcache *tc)
 {
     uint64_t h = 0;
     for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
-        h = h * 31 + (uintptr_t)__atomic_load_n(&tc->bin[cls].top, __ATOMIC_RELAXED);
+        h = h * 31 + (uintptr_t)__atomic_load_n(&tc->top[cls], __ATOMIC_RELAXED);
     h = h * 31 + __atomic_load_n(&tc->refills, __ATOMIC_RELAXED);
     h = h * 31 + __atomic_load_n(&tc->flushes, __ATOMIC_RELAXED);
     h = h * 31 + __atomic_load_n(&tc->pocket.put, __ATOMIC_RELAXED);
@@ -526,7 +528,7 @@ void za_tcache_check(void)
         ZA_ASSERT(!*(r->base ? r->base : sentinel));
         if (!r->base)
             continue;
-        ZA_ASSERT(r->depth < r->room && tc->bin[cls].limit == r->base + r->depth);
+        ZA_ASSERT(r->depth < r->room && tc->limit[cls] == r->base + r->depth);
         ZA_ASSERT(bin_count(tc, cls) <= r->depth);
         for (unsigned i = 1; i <= bin_count(tc, cls); i++)
             check_slot(cls, r->base[i]);
@@ -555,8 +557,7 @@ void za_tcache_postfork_parent(void)
 static void forget(struct za_tcache *tc)
 {
     for (unsigned cls = 0; cls <= ZA_CLASS_LAST; cls++) {
-        tc->bin[cls] = za_tcache_none.bin[cls];
-        tc->rest[cls] = (struct za_bin_rest){0};
+        bin_none(tc, cls);
     }
     tc->pocket.lost += tc->pocket.n;
     tc->pocket.n = tc->pocket.left = tc->pocket.room = 0;

@@ -35,12 +35,6 @@
 #define ZA_TCACHE_BYTES (4 * ZA_MIB)
 #define ZA_TCACHE_TOTAL (16 * ZA_MIB)
 
-/* What the fast paths touch: four to a cache line. */
-struct za_bin {
-    void **top;   /* (o) */
-    void **limit; /* (o) the highest top may be */
-};
-
 struct za_bin_rest {
     void **base;     /* (o) the sentinel; NULL: no array yet */
     uint16_t room;   /* (o) pointers in the array, sentinel included */
@@ -54,7 +48,9 @@ struct za_bin_rest {
  * list. Dies:  never; it is recycled.
  */
 struct za_tcache {
-    struct za_bin bin[ZA_CLASS_LAST + 1];
+    /* Of each bin. Apart: free finds top by one instruction, and the next malloc waits for it. */
+    void **top[ZA_CLASS_LAST + 1];   /* (o) */
+    void **limit[ZA_CLASS_LAST + 1]; /* (o) the highest top may be */
     struct za_bin_rest rest[ZA_CLASS_LAST + 1];
     struct za_pocket pocket; /* (o) */
     size_t bytes;            /* (o) I3 */

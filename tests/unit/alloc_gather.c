@@ -69,11 +69,11 @@ static void fill(void)
         za_free(za_malloc(SIZE));
     for (unsigned i = 0; i < 2 * SLOTS; i++)
         slot[i] = za_malloc(SIZE);
-    while (*za_tcache->bin[cls].top)
+    while (*za_tcache->top[cls])
         (void)za_malloc(SIZE);
     for (unsigned i = 0; i < SLOTS; i++)
         za_free(slot[i]);
-    CHECK(*za_tcache->bin[cls].top == slot[SLOTS - 1]);
+    CHECK(*za_tcache->top[cls] == slot[SLOTS - 1]);
 }
 
 static size_t out(void)
@@ -277,7 +277,7 @@ static void *value;
 
 static void load(void)
 {
-    found = za_tcache->bin[za_class_of(SIZE)].top;
+    found = za_tcache->top[za_class_of(SIZE)];
     value = *found;
 }
 
@@ -289,8 +289,7 @@ static void one_down(void)
 
 static void store(void)
 {
-    struct za_bin *b = &za_tcache->bin[za_class_of(SIZE)];
-    b->top = found - 1; /* the store comes now */
+    za_tcache->top[za_class_of(SIZE)] = found - 1; /* the store comes now */
     taken[ntaken++] = value;
 }
 
@@ -298,10 +297,9 @@ static void store(void)
 static void over_the_fence(void)
 {
     take_one();
-    struct za_bin *b = &za_tcache->bin[za_class_of(SIZE)];
     void *x = za_tcache->rest[za_class_of(SIZE)].base[SLOTS - 1];
     CHECK(!x); /* it has been exchanged; the thread had read it before */
-    b->top--;
+    za_tcache->top[za_class_of(SIZE)]--;
     taken[ntaken++] = slot[SLOTS - 2];
     void *a = taken[ntaken - 1], *c = taken[ntaken - 2];
     ntaken -= 2;
