@@ -65,6 +65,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc/alloc.h"
 #include "alloc/fast.h"
@@ -134,9 +135,18 @@ ZA_EXPORT void free(void *p)
     za_free(p);
 }
 
-ZA_EXPORT void *calloc(size_t n, size_t size)
+static ZA_NOINLINE void *calloc_rest(size_t n, size_t size)
 {
     return checked(za_calloc(n, size));
+}
+
+ZA_EXPORT void *calloc(size_t n, size_t size)
+{
+    size_t bytes;
+    if (ZA_UNLIKELY(__builtin_mul_overflow(n, size, &bytes) || bytes > ZA_CLASS_LUT_SIZE))
+        return calloc_rest(n, size);
+    void *p = za_fast_malloc(bytes);
+    return ZA_LIKELY(p != NULL) ? memset(p, 0, bytes) : calloc_rest(n, size);
 }
 
 ZA_EXPORT void *realloc(void *p, size_t size)
@@ -153,6 +163,11 @@ ZA_INLINE void *aligned(size_t align, size_t size)
 {
     if (align <= MIN_ALIGN)
         return za_malloc(size);
+    if (ZA_LIKELY(align <= ZA_CLASS_MAX_SIZE && size <= ZA_CLASS_MAX_SIZE)) {
+        void *p = za_fast_take(za_class_of_aligned(align, size));
+        if (ZA_LIKELY(p != NULL))
+            return p;
+    }
     /* Leave room for the alignment, so that no sum below can overflow. */
     if (size > ZA_MALLOC_MAX || align > ZA_MALLOC_MAX - size) {
         za_stat_add(ZA_STAT_NOMEM, 1);

@@ -59,13 +59,9 @@ void *za_calloc(size_t n, size_t size)
     return p ? memset(p, 0, bytes) : NULL;
 }
 
-/* Slots of a class whose size is a multiple of the alignment are aligned: span heads are
- * unit-aligned. */
 static void *memalign_small(size_t align, size_t size)
 {
-    unsigned cls = za_class_of(za_max(size, align));
-    while (za_class_cell[cls].size & (align - 1))
-        cls++;
+    unsigned cls = za_class_of_aligned(align, size);
     return malloc_small(za_class_cell[cls].size, cls);
 }
 

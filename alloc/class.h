@@ -66,6 +66,18 @@ ZA_INLINE unsigned za_class_of(size_t size)
 }
 
 /*
+ * The same for aligned slots; `align` is a power of two, of at most 32 KiB.  Slots of a class whose size is
+ * a multiple of the alignment are aligned: span heads are unit-aligned.
+ */
+ZA_INLINE unsigned za_class_of_aligned(size_t align, size_t size)
+{
+    unsigned cls = za_class_of(za_max(size, align));
+    while (za_class_cell[cls].size & (align - 1))
+        cls++;
+    return cls;
+}
+
+/*
  * off / size for an offset that starts a cell; for any other offset some number whose product with
  * size is not off.  With magic = (2^32 + e) / size, 0 <= e < size: off = q * size gives q + q * e /
  * 2^32, and q * e is at most the span's bytes (2^19), so the quotient is exact (I2).
