@@ -48,9 +48,6 @@ struct za_bin_rest {
  * list. Dies:  never; it is recycled.
  */
 struct za_tcache {
-    /* Of each bin. Apart: free finds top by one instruction, and the next malloc waits for it. */
-    void **top[ZA_CLASS_LAST + 1];   /* (o) */
-    void **limit[ZA_CLASS_LAST + 1]; /* (o) the highest top may be */
     struct za_bin_rest rest[ZA_CLASS_LAST + 1];
     struct za_pocket pocket; /* (o) */
     size_t bytes;            /* (o) I3 */
@@ -64,6 +61,13 @@ struct za_tcache {
     uint64_t seen, given;    /* (g) how it looked the last time, and when it was emptied */
     struct za_tcache *next;  /* (t) */
     struct za_tcache **link; /* (t) what points here */
+    /*
+     * Of each bin. Apart: free finds top by one instruction, and the next malloc waits for it.
+     * Not at the beginning of a page, which is where a span's first slots are: a load waits for
+     * stores to the same place in another page.
+     */
+    void **top[ZA_CLASS_LAST + 1];   /* (o) */
+    void **limit[ZA_CLASS_LAST + 1]; /* (o) the highest top may be */
 };
 
 #pragma GCC visibility push(hidden)
