@@ -43,6 +43,18 @@ static void zeroed(size_t size, long n)
     }
 }
 
+/* Each page is written to, as by somebody who wanted the block. */
+static void zeroed_used(size_t size, long n)
+{
+    for (long i = 0; i < n; i++) {
+        char *p = calloc(1, size);
+        for (size_t at = 0; at < size; at += 4096)
+            p[at] = 1;
+        bench_see(p);
+        free(p);
+    }
+}
+
 static void aligned(size_t align, long n)
 {
     for (long i = 0; i < n; i++) {
@@ -202,6 +214,7 @@ static const struct {
     {"border-32k", border, 28 << 10, 4000000},
     {"calloc-100", zeroed, 100, 20000000},
     {"calloc-100k", zeroed, 100000, 100000},
+    {"calloc-used", zeroed_used, 100000, 20000},
     {"aligned-64", aligned, 64, 10000000},
     {"aligned-4k", aligned, 4096, 3000000},
     {"live-small", live, 256, 8000000},
