@@ -40,6 +40,7 @@
     X(D1_STOP, "d1-stop", "D1", "a child that cannot be served is stopped") \
     X(D1_FILLED, "d1-filled", "D1", "a child begins when it has been given everything") \
     X(D1_FILES, "d1-files", "D1", "open FILEs are made resident before the fork") \
+    X(D1_AWAIT, "d1-await", "D1", "a parent without rights waits until its child is on its own") \
     X(D1_LEND, "d1-lend", "D1", "a child is lent the file that pages are in") \
     X(D1_WINDOW, "d1-window", "D1", "no record changes while a fork is under way") \
     X(D1_QUIESCE, "d1-quiesce", "D1", "a fork waits for the fault being served") \
@@ -64,6 +65,7 @@
     X(D6_MLOCKALL, "d6-mlockall", "D6", "while all is locked, nothing leaves") \
     X(D6_FUTURE, "d6-future", "D6", "MCL_FUTURE covers the heap's unused part") \
     X(D7_EMPTY, "d7-empty", "D7", "DONTNEED, FREE: what is stored is dropped too") \
+    X(D7_ALONE, "d7-alone", "D7", "what comes back when the pager retires is dropped then") \
     X(D7_GUARD, "d7-guard", "D7", "pages around a guard are not filled in runs") \
     X(D7_WIPE, "d7-wipe", "D7", "WIPEONFORK: pages come back and stay") \
     X(D7_DUMP, "d7-dump", "D7", "DONTDUMP: pages come back and stay") \

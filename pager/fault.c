@@ -282,7 +282,8 @@ static void serve_mirror(uintptr_t addr)
 /* Every call on the doorbell starts the worker if there is none (a child's first need of it). */
 static void answer_bell(uintptr_t addr)
 {
-    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE) &&
+        !__atomic_load_n(&za_pg.leaving, __ATOMIC_ACQUIRE))
         za_worker_start();
     serve_mirror(addr);
     if (__atomic_load_n(&za_pg.leaving,

@@ -12,7 +12,8 @@
  *              nothing that is out should be touched: the child has one thread, which is in our
  *              handler, and preload made resident what libc needs on the way there. What else libc
  *              touches (the values of other threads' keys) is undone (reconcile.c). So does the heir of
- *              a parent that was gone before it could hand anything over.
+ *              a parent that was gone before it could hand anything over; where that would be
+ *              refused, the parent's fork returns when the heir is on its own.
  *   FILL       the kernel announces the child, but there is no socket: F gives it all pages that
  *              are out; the child waits for the last of them.
  *   THAW       neither: everything is brought back before the fork.
@@ -156,6 +157,17 @@ static void close_heir_end(void)
 }
 
 /*
+ * Who has given its rights away may exit at once (daemon), and F with it; the heir could open no
+ * userfaultfd of its own. F gives a silent one up after a second (heir.c I3).
+ */
+static void await_heir(void)
+{
+    uint32_t open;
+    while ((open = __atomic_load_n(&za_pg.window, __ATOMIC_SEQ_CST)) != 0)
+        (void)za_os->wait(&za_pg.window, open, ZA_NS_PER_MS);
+}
+
+/*
  * With an heir, F ends the window and releases W when the child is on its own. Without one (other
  * ways, or the system call failed and nobody was announced) this thread does.
  */
@@ -166,6 +178,8 @@ void za_pager_postfork_parent(void)
     if (way != ZA_FORK_HAND_OVER || za_heir_unborn()) {
         __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
         za_mail_release();
+    } else if (!za_without(D1_AWAIT) && !za_fork_reopen_works()) {
+        await_heir();
     }
     close_heir_end();
     za_mail_unpark();
@@ -326,8 +340,13 @@ static void forget_parent(void)
     za_room_forget();
     za_door_forget();
     za_still_forget();
+}
+
+/* In a child of handlers, which has one thread. */
+static void make_ours(void)
+{
     if (za_pg.ours)
-        *za_pg.ours = 1;
+        __atomic_store_n(za_pg.ours, ZA_OURS, __ATOMIC_RELEASE);
 }
 
 static void forget_locks(void)
@@ -345,6 +364,7 @@ void za_fork_bare_child(enum za_fork_way w)
     forker = za_os->parent();
     za_filing_fork_begin(); /* nothing was lent to this one */
     forget_parent();
+    make_ours();
     if (way == ZA_FORK_REOPEN)
         start_heir();
     else
@@ -380,6 +400,7 @@ void za_pager_postfork_child(void)
 {
     za_mail_child();
     forget_parent();
+    make_ours();
     if (way == ZA_FORK_FILL)
         await_filled();
     if (way == ZA_FORK_HAND_OVER || way == ZA_FORK_REOPEN)

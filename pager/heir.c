@@ -147,6 +147,7 @@ static void let_go(void)
     (void)za_os->close(heir_line);
     heir_line = -1;
     __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
+    za_os->wake(&za_pg.window);
     za_mail_release();
 }
 

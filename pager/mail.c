@@ -43,7 +43,7 @@ static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     req.tid = za_os->tid();
     __atomic_store_n(&req.done, 0, __ATOMIC_RELAXED);
     /* The worker comes and goes only while somebody has the lock, or by F's answer to the bell. */
-    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE) && za_pg_active())
         za_fault_ring();
     if (!__atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
         return -ENOSYS; /* no thread is to be had */
@@ -68,6 +68,22 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     return r;
 }
 
+/*
+ * W gives way. Where there is no F to start the next one, `next` does, before anybody else asks for
+ * anything.
+ */
+int za_mail_renew(int sock, void (*next)(void))
+{
+    int r = -ENOSYS;
+    za_lock(&ctl);
+    if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
+        r = send(ZA_MAIL_RENEW, (uintptr_t)sock, 0, za_os->socket_number(sock));
+    if (r == 0 && !za_pg_active())
+        next();
+    za_unlock(&ctl);
+    return r;
+}
+
 /* As za_mail_post, and a process without a worker never gets one. */
 int za_mail_retire(void)
 {
@@ -75,6 +91,8 @@ int za_mail_retire(void)
     za_lock(&ctl);
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
         r = send(ZA_MAIL_RETIRE, 0, 0, 0);
+    if (r == -ENOSYS)
+        r = za_retire_alone();
     if (r == 0) {
         __atomic_store_n(&za_pg.retired, 1, __ATOMIC_RELEASE);
         __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);

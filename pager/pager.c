@@ -46,19 +46,27 @@ static bool mark_ours(void)
         return true;
     if (za_os->map_for_me(&p) < 0)
         return false;
-    *(uint32_t *)p = 1;
+    *(uint32_t *)p = ZA_OURS;
     __atomic_store_n(&za_pg.ours, p, __ATOMIC_RELEASE);
     return true;
 }
 
-/* False, once, in a child made without our handlers: it has been put right and goes on as a young
- * process. */
+/*
+ * False in a child made without our handlers, for all who ask at first: it has been put right, by one
+ * of them, and goes on as a young process.
+ */
 bool za_pg_is_ours(void)
 {
-    const uint32_t *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
-    if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE) || za_without(D1_BARE))
+    uint32_t none = 0, *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
+    if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE) == ZA_OURS || za_without(D1_BARE))
         return true;
-    za_fork_found_bare();
+    if (__atomic_compare_exchange_n(ours, &none, ZA_OURS_SOON, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        za_fork_found_bare();
+        __atomic_store_n(ours, ZA_OURS, __ATOMIC_RELEASE);
+    }
+    while (__atomic_load_n(ours, __ATOMIC_ACQUIRE) != ZA_OURS)
+        za_os->relax();
     return false;
 }
 
@@ -83,6 +91,8 @@ static void start_held(void)
         no_life("children made without fork handlers could not be told from their parent");
         return;
     }
+    /* From here on a change of identity is one of the process that W is born in (renew.c). */
+    __atomic_store_n(&za_pg.pid, za_os->pid(), __ATOMIC_RELEASE);
     za_still_born();
     __atomic_store_n(&za_pg.worker_up, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.life, ZA_LIFE_STARTED, __ATOMIC_RELEASE);
@@ -133,6 +143,20 @@ static bool on_worker(void)
     return __atomic_load_n(&za_pg.worker_tid, __ATOMIC_ACQUIRE) == za_os->tid();
 }
 
+/*
+ * There is no worker, although there was a pager: it retired meanwhile, and what was out has come back;
+ * or none can be started, and then nothing goes out that F brings back here.
+ */
+static int discard_alone(uintptr_t addr, size_t len)
+{
+    if (za_pg_active())
+        (void)za_pager_bring_all();
+    int r = za_os->purge((void *)addr, len);
+    if (r == 0)
+        za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
+    return r;
+}
+
 int za_pager_discard(uintptr_t addr, size_t len)
 {
     if (za_pager_has_worker() && on_worker()) {
@@ -154,7 +178,8 @@ int za_pager_discard(uintptr_t addr, size_t len)
         if (!__atomic_fetch_or(&za_pg.active, 0, __ATOMIC_SEQ_CST))
             return r;
     }
-    return za_mail_post(ZA_MAIL_DISCARD, addr, 0, len);
+    int r = za_mail_post(ZA_MAIL_DISCARD, addr, 0, len);
+    return r == -ENOSYS && !za_without(D7_ALONE) ? discard_alone(addr, len) : r;
 }
 
 int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)

@@ -145,6 +145,7 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
 int za_mail_park_newborn(void);        /* after a park without a worker, if there is one now */
 bool za_mail_waiting(void);            /* W: somebody wants something */
+int za_mail_renew(int sock, void (*next)(void));
 bool za_mail_parked(void);
 void za_mail_release(void); /* W may go on: the fork is over */
 bool za_mail_hold(void);    /* keep requests out for a moment, if nobody has one */
@@ -169,7 +170,8 @@ void za_door_serve(void); /* W */
 void za_door_forget(void);
 
 /* retire.c */
-int za_retire(void); /* W */
+int za_retire(void);       /* W */
+int za_retire_alone(void); /* P */
 
 /* reconcile.c */
 void za_reconcile(void);

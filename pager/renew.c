@@ -227,15 +227,13 @@ static int hand_over(const int socks[2])
         return r;
     if (await(&newcomer_up) != 1)
         return -EMFILE;
-    r = za_mail_post(ZA_MAIL_RENEW, (uintptr_t)socks[0], 0, za_os->socket_number(socks[0]));
+    r = za_mail_renew(socks[0], start_lone_worker);
     if (r < 0 || !za_pg_active())
         (void)za_os->say(socks[0]); /* nothing comes: F' ends */
     if (r < 0)
         return r;
     if (za_pg_active())
         za_fault_ring();
-    else
-        start_lone_worker();
     return 0;
 }
 

@@ -23,13 +23,37 @@
 #include "pager/pager.h"
 #include "pager/private.h"
 
-static bool all_back(void)
+#define LOOKS 1000u
+
+static bool all_there(void)
 {
     size_t n = za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift);
     for (size_t i = 0; i < n; i++)
         if (za_pg_registered(i) && za_page_get(&za_pg.pages[i]) != ZA_PAGE_KERNEL)
             return false;
     return true;
+}
+
+/* F may be in the middle of a first touch. */
+static bool all_back(void)
+{
+    for (unsigned i = 0; i < LOOKS; i++) {
+        if (all_there())
+            return true;
+        za_fault_quiesce();
+        za_os->relax();
+    }
+    return false;
+}
+
+static void say_retired(void)
+{
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        za_pg.chunks[c].registered = 0;
+    __atomic_store_n(&za_pg.nregistered, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.why_none, "a seccomp filter for all threads ended it",
+                     __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.backend, "none", __ATOMIC_RELEASE);
 }
 
 /* On W, after a thaw. */
@@ -43,19 +67,40 @@ int za_retire(void)
     __atomic_store_n(&za_pg.leaving, 1, __ATOMIC_RELEASE);
     za_fault_ring();
     za_place_unregister_all();
-    for (size_t c = 0; c < za_pg.records_ready; c++)
-        za_pg.chunks[c].registered = 0;
-    __atomic_store_n(&za_pg.nregistered, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&za_pg.why_none, "a seccomp filter for all threads ended it",
-                     __ATOMIC_RELEASE);
-    __atomic_store_n(&za_pg.backend, "none", __ATOMIC_RELEASE);
+    say_retired();
     return 0;
+}
+
+/*
+ * On P, where there is no W and none can be started: only F is left, and the userfaultfd goes with it.
+ * Under ZA_RANK_CTL.
+ */
+int za_retire_alone(void)
+{
+    if (!za_pg_active())
+        return 0;
+    if (za_thaw() || !all_back())
+        return -EBUSY;
+    __atomic_store_n(&za_pg.active, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&za_pg.leaving, 1, __ATOMIC_RELEASE);
+    za_fault_ring();
+    say_retired();
+    __atomic_store_n(&za_pg.worker_tid, 0, __ATOMIC_RELEASE); /* one that has ended */
+    return 0;
+}
+
+/* A vfork child's filter is its own: the pager is its parent's. */
+static bool borrowed(void)
+{
+    return za_pager_has_worker() && __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid();
 }
 
 int za_pager_retire(int tids[2])
 {
     tids[0] = tids[1] = 0;
     (void)za_pg_is_ours();
+    if (borrowed())
+        return 0;
     za_fork_exclude();
     int r = za_mail_retire();
     if (r == 0) {

@@ -38,6 +38,12 @@ struct za_unit {
     uint8_t spare[3];
 };
 
+enum za_ours {
+    ZA_OURS_NOT,  /* a child without handlers, in which everything is its parent's */
+    ZA_OURS,      /* this process's */
+    ZA_OURS_SOON, /* a thread is putting it right */
+};
+
 enum za_phase {
     ZA_UNIT_RESTING, /* to be probed when due */
     ZA_UNIT_PROBED,  /* in limbo, to be packed when due */
@@ -95,7 +101,7 @@ struct za_pager {
     uint32_t windowed;      /* [a] pages in window_pages; F adds, W empties when it reconciles */
     int heir_sock;          /* [a] where F sends the child's userfaultfd; -1: none (heir.c) */
     uint32_t forked;        /* [a] the forking thread is behind its system call */
-    uint32_t *ours;         /* [i] a word that reads 0 in a child made without our handlers */
+    uint32_t *ours; /* [i] enum za_ours, on a page that reads 0 in a child made without handlers */
 
     /* worker.c */
     struct za_budget budget; /* [w] */

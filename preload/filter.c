@@ -122,8 +122,9 @@ __attribute__((used, visibility("hidden"))) long za_filter_seccomp(long nr, long
                                                                    long arg)
 {
     int tids[2];
-    if (op == SECCOMP_SET_MODE_FILTER && ((unsigned long)flags & TO_ALL) &&
-        za_pager_retire(tids) == 0) {
+    if (op == SECCOMP_SET_MODE_FILTER && ((unsigned long)flags & TO_ALL)) {
+        if (za_pager_retire(tids) < 0)
+            return result(-ENOMEM); /* what is out could never come back under the filter */
         wait_for_end(tids[0]);
         wait_for_end(tids[1]);
     }

@@ -16,6 +16,7 @@
 
 #define LEN (4 * UNIT)
 #define BIG (1024 * UNIT)
+#define NOBODY 65534u
 
 static char **args;
 
@@ -188,6 +189,38 @@ static void forks_without_files(void)
 static void no_files(void)
 {
     point("a fork with no descriptor left", status_of(forks_without_files) == 0);
+}
+
+/* ---- a daemon that has given its rights away ------------------------------------------------------
+ */
+
+/* Whoever makes the child is gone at once; the grandchild's answer is on a shared page. */
+static void gone_at_once(void)
+{
+    int *answer = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    evict();
+    if (setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
+        _exit(77);
+    if (fork() == 0) {
+        evict(); /* it has a worker, and memory that is out, before it forks */
+        if (fork() == 0) {
+            *answer = right(last_block, 0, LEN, 2) ? 1 : 2;
+            _exit(0);
+        }
+        _exit(0);
+    }
+    for (unsigned i = 0; i < 200 && __atomic_load_n(answer, __ATOMIC_ACQUIRE) == 0; i++)
+        sleep_ms(10);
+    _exit(*answer == 1 ? 0 : 1);
+}
+
+static void daemons(void)
+{
+    bool good = true;
+    last_block = block(LEN, 2);
+    for (unsigned i = 0; i < 10 && good; i++)
+        good = status_of(gone_at_once) == 0;
+    point("a child of a daemon without rights lives", good);
 }
 
 /* ---- no handler at all --------------------------------------------------------------------------
@@ -540,6 +573,7 @@ static const struct danger dangers[] = {
     {"small-child", small_child},
     {"no-way", no_way},
     {"no-files", no_files},
+    {"daemons", daemons},
     {"filed", filed},
     {"keyed", keyed},
     {"bare", bare},

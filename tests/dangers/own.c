@@ -94,6 +94,24 @@ static void signals(void)
     point("a blocked signal stays pending", !handled && sigismember(&set, SIGUSR1));
 }
 
+/* Threads of this process with another user id. */
+static unsigned threads_of_others(unsigned uid)
+{
+    char name[64], line[256];
+    unsigned n = 0, id;
+    DIR *d = opendir("/proc/self/task");
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        snprintf(name, sizeof(name), "/proc/self/task/%.20s/status", e->d_name);
+        FILE *f = e->d_name[0] == '.' ? NULL : fopen(name, "r");
+        while (f && fgets(line, sizeof(line), f))
+            n += sscanf(line, "Uid: %u", &id) == 1 && id != uid;
+        if (f)
+            fclose(f);
+    }
+    closedir(d);
+    return n;
+}
+
 static unsigned threads_now(void)
 {
     unsigned n = 0;
@@ -177,9 +195,53 @@ static void fresh(void)
     point("fresh pages where others were taken out", right(p, 0, LEN, 6));
 }
 
+/* ---- while the pager retires --------------------------------------------------------------------
+ */
+
+static unsigned filter_after_us;
+
+static void *filter_all(void *arg)
+{
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog prog = {1, &allow};
+    (void)usleep(filter_after_us);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
+    return arg;
+}
+
+static void empty_meanwhile(void)
+{
+    enum { BLOCKS = 20 };
+    pthread_t t;
+    char *p[BLOCKS];
+    bool good = true;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        p[i] = block(LEN / 4, i + 1);
+    evict();
+    (void)pthread_create(&t, NULL, filter_all, NULL);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        (void)madvise(p[i], LEN / 4, MADV_DONTNEED);
+        good &= zero(p[i], 0, LEN / 4);
+        (void)usleep(20);
+    }
+    (void)pthread_join(t, NULL);
+    _exit(!good);
+}
+
+static void emptied(void)
+{
+    bool good = true;
+    for (unsigned i = 0; i < 20 && good; i++) {
+        filter_after_us = i * 137 % 1500;
+        good = status_of(empty_meanwhile) == 0;
+    }
+    point("what is emptied while the pager retires is empty", good);
+}
+
 static const struct danger dangers[] = {
     {"closed", closed},      {"standard", standard},   {"stacks", stacks}, {"signals", signals},
-    {"end", end_of_process}, {"pinned", moved_pinned}, {"fresh", fresh},
+    {"end", end_of_process}, {"pinned", moved_pinned}, {"fresh", fresh},   {"emptied", emptied},
 };
 
 /* ---- before there is anything to serve ----------------------------------------------------------
@@ -212,6 +274,28 @@ static void filter_all_threads(void)
     _exit(!(good && threads_now() == 1));
 }
 
+/* The worker is started as the heap grows, and may not have run yet. */
+static void give_identity_away_at_once(void)
+{
+    unsigned other = 1;
+    fill(malloc(128 * LEN), LEN, 7);
+    if (setresuid(NOBODY, NOBODY, NOBODY) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
+        _exit(1);
+    for (unsigned i = 0; i < 200 && other; i++) {
+        sleep_ms(10);
+        other = threads_of_others(NOBODY);
+    }
+    _exit(other != 0);
+}
+
+static bool at_once(void)
+{
+    bool good = true;
+    for (unsigned i = 0; i < 10 && good; i++)
+        good = status_of(give_identity_away_at_once) == 0;
+    return good;
+}
+
 static int early(void)
 {
     ctl = (zallctl_fn *)dlsym(RTLD_DEFAULT, "zallctl");
@@ -220,6 +304,7 @@ static int early(void)
     point("threads give way before anything has been registered",
           status_of(give_identity_away) == 0);
     point("and go for good", status_of(filter_all_threads) == 0);
+    point("and when they are hardly born", at_once());
     return end();
 }
 

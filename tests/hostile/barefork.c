@@ -312,6 +312,44 @@ static bool others(void)
     return status == 0 && system("exit 7") >> 8 == 7 && all_right();
 }
 
+/* ---- a bare child whose threads ask at the same time ----------------------------------------------
+ */
+
+static pthread_barrier_t together;
+
+static void *ask(void *arg)
+{
+    (void)pthread_barrier_wait(&together);
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+    return arg;
+}
+
+static bool asks_together(void)
+{
+    enum { THREADS = 4 };
+    pthread_t t[THREADS];
+    (void)pthread_barrier_init(&together, NULL, THREADS);
+    for (unsigned i = 0; i < THREADS; i++)
+        if (pthread_create(&t[i], NULL, ask, NULL) != 0)
+            return false;
+    for (unsigned i = 0; i < THREADS; i++)
+        (void)pthread_join(t[i], NULL);
+    return all_right();
+}
+
+static bool ask_together(void)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        pid_t pid = by_fork();
+        if (pid == 0)
+            _exit(asks_together() ? 0 : 1);
+        if (pid < 0 || !ends_well(pid))
+            return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     pthread_t t[3];
@@ -325,6 +363,7 @@ int main(int argc, char **argv)
     point("libc's clone on a cold stack", on_cold_stacks());
     point("from signal handlers", from_handlers(by_fork));
     point("a bare child that lives on", long_lives(by_fork));
+    point("a bare child's threads ask at once", ask_together());
     point("posix_spawn and system", others());
     point("fork, what libc clears early", cleared_early());
     point("_Fork, and the parent leaves", outlives(by_fork));

@@ -9,14 +9,19 @@
 
 #include <dirent.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #define LEN (64 * UNIT)
 #define NOBODY 65534u
+#define LONELY 61234u /* nobody else is */
 #define READERS 3
 #define STEPS 20
 
@@ -146,6 +151,40 @@ static bool goes_among_readers(void *arg)
     return good && stat_of("stats.threads.renewed") == before + STEPS;
 }
 
+/* ---- at awkward moments ---------------------------------------------------------------------------
+ */
+
+/* A new fault thread, and no worker: the limit leaves room for one more. */
+static bool goes_short_of_threads(void)
+{
+    const struct rlimit two = {2, 2};
+    return setrlimit(RLIMIT_NPROC, &two) == 0 && setgroups(0, NULL) == 0 && setgid(LONELY) == 0 &&
+           setuid(LONELY) == 0;
+}
+
+static bool drops_without_a_worker(void *arg)
+{
+    char *p = arg;
+    bool good = goes_short_of_threads() && madvise(p, LEN / 2, MADV_DONTNEED) == 0;
+    return good && zero(p, 0, LEN / 2) && right(p, LEN / 2, LEN / 2, 1);
+}
+
+/* What F lives by kills from here on. */
+static bool filters_without_a_worker(void *arg)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_THREAD),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
+    return goes_short_of_threads() && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) ==
+               0 &&
+           right(arg, 0, LEN, 1);
+}
+
 static int changes_itself(void *arg)
 {
     (void)arg;
@@ -186,6 +225,8 @@ int main(int argc, char **argv)
     story("what can be taken back changes nothing", comes_back, p);
     story("while threads wait for memory", goes_among_readers, p);
     story("a vfork child changes itself alone", borrower, p);
+    story("no room for a worker: DONTNEED", drops_without_a_worker, p);
+    story("no room for a worker: a filter for all threads", filters_without_a_worker, p);
     point("the parent is what it was", getuid() == 0 && right(p, 0, LEN, 1));
     return end();
 }

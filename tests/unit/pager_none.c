@@ -4,10 +4,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "base/stat.h"
 #include "os/os.h"
 #include "pager/pager.h"
 #include "tests/fake/region.h"
@@ -326,4 +328,43 @@ UNIT_TEST(the_worker_still_works)
     for (int i = 0; i < 10000 && za_stat_get(ZA_STAT_PG_TURNS) < 3; i++)
         region_sleep_ms(1);
     CHECK(za_stat_get(ZA_STAT_PG_TURNS) >= 3);
+}
+
+/* ---- our worker gives way, and there is no fault thread ------------------------------------------- */
+
+static unsigned times;
+static bool over;
+
+static void another(struct za_identity *out)
+{
+    unsigned id = __atomic_load_n(&times, __ATOMIC_RELAXED);
+    *out = (struct za_identity){{id, id, id}, {1, 1, 1}, 1};
+}
+
+static void *post(void *arg)
+{
+    while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE))
+        za_pager_stats();
+    return arg;
+}
+
+UNIT_TEST(a_worker_gives_way_while_others_ask)
+{
+    pthread_t t[2];
+    start();
+    za_conf.compress = false;
+    table.identity = another;
+    (void)za_pager_evict_all(); /* starts it */
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, post, NULL), 0);
+    for (unsigned i = 1; i <= 200; i++) {
+        __atomic_store_n(&times, i, __ATOMIC_RELAXED);
+        za_pager_renew();
+    }
+    __atomic_store_n(&over, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(pthread_join(t[i], NULL), 0);
+    CHECK(za_stat_get(ZA_STAT_RENEWED) > 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_RENEW_FAILED), 0);
+    CHECK(za_pager_has_worker());
 }
