@@ -85,6 +85,7 @@
     X(D14_POWERLESS, "d14-powerless", "D14", "our threads give up all capabilities once started") \
     X(D14_NO_FILES, "d14-no-files", "D14", "with no descriptor to be had, all comes back first") \
     X(D14_RENEW, "d14-renew", "D14", "after setuid our threads are replaced") \
+    X(D14_CHANGE, "d14-change", "D14", "no right is given away while a child counts on it") \
     X(D14_BELL, "d14-bell", "D14", "the doorbell is registered before it is rung") \
     X(D14_REHEARSE, "d14-rehearse", "D14", "a child finds out what a seccomp filter kills for") \
     X(D14_PAGEMAP, "d14-pagemap", "D14", "the pagemap file is opened beforehand and kept") \

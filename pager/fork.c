@@ -47,12 +47,14 @@ static uint32_t heir_ready;  /* futex word: the child's fault thread serves (1),
 /* No fork between these two. */
 void za_fork_exclude(void)
 {
+    za_inside_enter();
     za_lock(&fork_lock);
 }
 
 void za_fork_allow(void)
 {
     za_unlock(&fork_lock);
+    za_inside_leave();
 }
 
 bool za_fork_reopen_works(void)
@@ -123,6 +125,7 @@ void za_pager_prefork(void)
 {
     int socks[2] = {-1, -1};
     (void)za_pg_is_ours();
+    za_inside_enter();
     za_lock(&fork_lock);
     way = choose_way(socks);
     forker = za_os->pid();
@@ -184,6 +187,7 @@ void za_pager_postfork_parent(void)
     close_heir_end();
     za_mail_unpark();
     za_unlock(&fork_lock);
+    za_inside_leave();
 }
 
 /*
@@ -353,6 +357,7 @@ static void forget_locks(void)
 {
     za_lock_init(&fork_lock, ZA_RANK_FORK);
     za_mail_bare();
+    za_inside_forget();
     heir_end = -1;
 }
 
@@ -409,4 +414,5 @@ void za_pager_postfork_child(void)
         start_over();
     close_heir_end();
     za_unlock(&fork_lock);
+    za_inside_leave();
 }

@@ -35,6 +35,18 @@ static struct request req;
 static uint32_t bell;   /* [a] futex word of W */
 static uint32_t parked; /* [a] futex word: 1 while W must stand still */
 
+static void take(void)
+{
+    za_inside_enter();
+    za_lock(&ctl);
+}
+
+static void give(void)
+{
+    za_unlock(&ctl);
+    za_inside_leave();
+}
+
 static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
 {
     req.a = a;
@@ -61,10 +73,10 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     int r = -ENOSYS;
     if (!za_pg_is_ours())
         return r;
-    za_lock(&ctl);
+    take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
         r = send(op, a, b, len);
-    za_unlock(&ctl);
+    give();
     return r;
 }
 
@@ -75,12 +87,12 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
 int za_mail_renew(int sock, void (*next)(void))
 {
     int r = -ENOSYS;
-    za_lock(&ctl);
+    take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
         r = send(ZA_MAIL_RENEW, (uintptr_t)sock, 0, za_os->socket_number(sock));
     if (r == 0 && !za_pg_active())
         next();
-    za_unlock(&ctl);
+    give();
     return r;
 }
 
@@ -88,7 +100,7 @@ int za_mail_renew(int sock, void (*next)(void))
 int za_mail_retire(void)
 {
     int r = 0;
-    za_lock(&ctl);
+    take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
         r = send(ZA_MAIL_RETIRE, 0, 0, 0);
     if (r == -ENOSYS)
@@ -97,24 +109,30 @@ int za_mail_retire(void)
         __atomic_store_n(&za_pg.retired, 1, __ATOMIC_RELEASE);
         __atomic_store_n(&za_pg.life, ZA_LIFE_FAILED, __ATOMIC_RELEASE);
     }
-    za_unlock(&ctl);
+    give();
     return r;
 }
 
+/* The caller may hold any lock but ours. */
 bool za_mail_hold(void)
 {
-    return za_trylock(&ctl);
+    za_inside_enter();
+    bool held = za_trylock(&ctl);
+    if (!held)
+        za_inside_leave_quietly();
+    return held;
 }
 
 void za_mail_let_go(void)
 {
     za_unlock(&ctl);
+    za_inside_leave_quietly();
 }
 
 /* Result of W's fetching `sock` (-1: nothing to fetch); the lock stays taken. */
 int za_mail_park(int sock, bool thaw)
 {
-    za_lock(&ctl);
+    take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_STARTED)
         return -ENOSYS;
     uint64_t number = sock < 0 ? 0 : za_os->socket_number(sock);
@@ -145,7 +163,7 @@ bool za_mail_parked(void)
 /* Requests may come again; W answers them when it has been released. */
 void za_mail_unpark(void)
 {
-    za_unlock(&ctl);
+    give();
 }
 
 bool za_mail_waiting(void)
@@ -158,7 +176,7 @@ void za_mail_child(void)
 {
     parked = 0;
     req.op = ZA_MAIL_NONE;
-    za_unlock(&ctl);
+    give();
 }
 
 /* In a child made without handlers: whoever held the lock stayed behind. */

@@ -70,6 +70,12 @@ bool za_pg_is_ours(void)
     return false;
 }
 
+/* With a worker: are these somebody else's memory and pager, as in a vfork child? */
+bool za_pg_borrowed(void)
+{
+    return __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid();
+}
+
 static void no_life(const char *why)
 {
     za_pg.why_none = why;

@@ -138,6 +138,9 @@ void za_pager_postfork_child(void);
  * threads, which cannot follow, are replaced if they could do what the program no longer can.
  */
 void za_pager_renew(void);
+/* Around such a change: false, and nothing to end, where no fork need be kept out. */
+bool za_pager_change_begin(void);
+void za_pager_change_end(bool begun);
 
 /*
  * The same around a fork that runs no handlers, without a lock: any thread, any moment, a signal

@@ -181,6 +181,14 @@ void za_undo_early(void);          /* a child's F, before it registers again */
 /* fork.c */
 void za_fork_found_bare(void);
 void za_fork_turn(void);
+/* pager/inside.c */
+void za_inside_enter(void);
+void za_inside_leave(void);
+void za_inside_leave_quietly(void);
+void za_inside_forget(void);
+bool za_inside(void);
+void za_inside_owe(void);
+
 void za_fork_exclude(void);
 void za_fork_allow(void);
 void za_fork_bare_child(enum za_fork_way w);
@@ -193,10 +201,12 @@ void za_still_enter(void);
 void za_still_leave(void);
 void za_still_look(void);
 void za_still_forget(void);
+void za_still_change(bool on);
 
 /* pager.c */
 bool za_pager_start(void);
 bool za_pg_is_ours(void);
+bool za_pg_borrowed(void);
 
 /* footprint.c */
 void za_footprint(void);

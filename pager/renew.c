@@ -26,6 +26,7 @@
  *     born. Birth follows birth: F' writes it before it starts a worker, which writes the same.
  * I5  W registers the bell before it rings, and P rings the same one for F': a process may change
  *     before anything of it has been registered, and F sleeps until it gets a message.
+ * I6  In a signal handler in the middle of P's own request or fork it waits (inside.c).
  *
  * Locks: fork's and ZA_RANK_CTL on P; none on W, F, F'.  May sleep: yes.
  * Allocates: the stack of F'. That of a thread that has ended stays mapped, mostly untouched.
@@ -258,13 +259,37 @@ static bool wanted(void)
     return za_renew_wanted(&then, &now);
 }
 
+/*
+ * A child that opens a userfaultfd of its own is promised that it may (fork.c, still.c): not while
+ * another thread forks.
+ */
+bool za_pager_change_begin(void)
+{
+    if (za_without(D14_CHANGE) || !za_pager_active() || za_pg.caps.event_fork || za_inside() ||
+        za_pg_borrowed())
+        return false;
+    za_fork_exclude();
+    za_still_change(true);
+    return true;
+}
+
+void za_pager_change_end(bool begun)
+{
+    if (!begun)
+        return;
+    za_still_change(false);
+    za_fork_allow();
+}
+
 void za_pager_renew(void)
 {
-    /* A vfork child changes itself, not the process whose memory it borrows. */
-    if (!za_pager_has_worker() || __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid())
+    /* A vfork child changes itself. */
+    if (!za_pager_has_worker() || za_pg_borrowed() || !wanted())
         return;
-    if (!wanted())
+    if (za_inside()) {
+        za_inside_owe();
         return;
+    }
     za_fork_exclude();
     if (wanted())
         renew_now();

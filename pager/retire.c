@@ -89,18 +89,12 @@ int za_retire_alone(void)
     return 0;
 }
 
-/* A vfork child's filter is its own: the pager is its parent's. */
-static bool borrowed(void)
-{
-    return za_pager_has_worker() && __atomic_load_n(&za_pg.pid, __ATOMIC_ACQUIRE) != za_os->pid();
-}
-
 int za_pager_retire(int tids[2])
 {
     tids[0] = tids[1] = 0;
     (void)za_pg_is_ours();
-    if (borrowed())
-        return 0;
+    if (za_pager_has_worker() && za_pg_borrowed())
+        return 0; /* a vfork child's filter is its own */
     za_fork_exclude();
     int r = za_mail_retire();
     if (r == 0) {

@@ -21,6 +21,9 @@
  *     signal handler in the middle of another's, may overlap.
  * I3  Pages that F gave back in the window are reconciled before W works again (page.h I8).
  *
+ * I4  Rights that a child needs to open a userfaultfd are not given away between the question and the
+ *     fork: who changes says so, and waits until held is 0; who has said held += 1 asks.
+ *
  * The child opens a userfaultfd of its own and registers the same chunks, as after fork (REOPEN,
  * fork.c); where it may not, everything is brought back first by the forking thread's touch.
  *
@@ -38,7 +41,8 @@
 
 /* [a] forks for which W stands still; futex word of W */
 static uint32_t held;
-static uint32_t busy; /* [a] W works; W writes, and who starts W; futex word of forkers */
+static uint32_t changing; /* [a] a thread changes the process's identity */
+static uint32_t busy;     /* [a] W works; W writes, and who starts W; futex word of forkers */
 
 /* Before W is started: a fork from now on waits until it has looked. */
 void za_still_born(void)
@@ -112,15 +116,36 @@ static void bring_back(void)
             (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
 }
 
+/* Will the child be allowed to open a userfaultfd, as this thread is now? (I4) */
+static bool may_reopen(void)
+{
+    return !__atomic_load_n(&changing, __ATOMIC_SEQ_CST) && !za_filing_needed() &&
+           za_fork_reopen_works();
+}
+
+/* Another thread begins, or has ended, a change of the process's identity. */
+void za_still_change(bool on)
+{
+    uint32_t n;
+    __atomic_store_n(&changing, on, __ATOMIC_SEQ_CST);
+    while (on && (n = __atomic_load_n(&held, __ATOMIC_SEQ_CST)) != 0)
+        (void)za_os->wait(&held, n, LOOK_NS);
+}
+
 enum za_fork_way za_pager_prebare(bool keeps_rights)
 {
     if (!za_pg_is_ours() || (za_pg_active() && za_pg.caps.event_fork))
         return ZA_FORK_FILL; /* F is told of the child, or there is no F */
+    za_inside_enter();
     hold();
+    if (za_pg_active() && za_pg.caps.event_fork) { /* since just now */
+        let_go();
+        za_inside_leave_quietly();
+        return ZA_FORK_FILL;
+    }
     enum za_fork_way way = ZA_FORK_NOTHING;
     if (__atomic_load_n(&za_pg.nregistered, __ATOMIC_ACQUIRE))
-        way = keeps_rights && !za_filing_needed() && za_fork_reopen_works() ? ZA_FORK_REOPEN
-                                                                            : ZA_FORK_THAW;
+        way = keeps_rights && may_reopen() ? ZA_FORK_REOPEN : ZA_FORK_THAW;
     if (way == ZA_FORK_THAW)
         bring_back();
     __atomic_fetch_add(&za_pg.window, 1, __ATOMIC_SEQ_CST);
@@ -150,6 +175,7 @@ void za_pager_postbare_parent(enum za_fork_way way)
     __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_fault_quiesce();
     let_go();
+    za_inside_leave_quietly();
 }
 
 /* In a child, however it was made. */
@@ -157,6 +183,7 @@ void za_still_forget(void)
 {
     held = 0;
     busy = 0;
+    changing = 0;
 }
 
 void za_pager_postbare_child(enum za_fork_way way)

@@ -70,6 +70,11 @@ static int nowhere(void)
     { \
         if (ZA_UNLIKELY(!next_##name)) \
             za_identity_resolve(); \
-        return next_##name ? changed(next_##name args) : nowhere(); \
+        if (!next_##name) \
+            return nowhere(); \
+        bool begun = za_pager_change_begin(); \
+        int result = next_##name args; \
+        za_pager_change_end(begun); \
+        return changed(result); \
     }
 CALLS(DEFINE)

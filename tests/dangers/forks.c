@@ -223,6 +223,52 @@ static void daemons(void)
     point("a child of a daemon without rights lives", good);
 }
 
+static unsigned change_after_us;
+
+static void *change(void *arg)
+{
+    (void)usleep(change_after_us);
+    (void)setresuid(NOBODY, NOBODY, NOBODY);
+    return arg;
+}
+
+/* The worker has much to do, and a fork waits for it, in its middle. */
+static void *keep_busy(void *arg)
+{
+    for (;;) {
+        fill(arg, BIG / 4, 3);
+        evict();
+    }
+    return arg;
+}
+
+/* A child that finds what it was promised: it may open a userfaultfd. */
+static void forks_beside_change(void)
+{
+    pthread_t t, busy;
+    bool good = true;
+    last_block = block(BIG / 4, 2);
+    evict();
+    if (pthread_create(&busy, NULL, keep_busy, block(BIG / 4, 3)) != 0 ||
+        pthread_create(&t, NULL, change, NULL) != 0)
+        _exit(1);
+    for (unsigned i = 0; i < 4; i++)
+        good &= status_of(reads_last) == 0;
+    (void)pthread_join(t, NULL);
+    _exit(!good);
+}
+
+static void changing(void)
+{
+    bool good = true;
+    without_announcement();
+    for (unsigned i = 0; i < 20 && good; i++) {
+        change_after_us = i * 437 % 9000;
+        good = status_of(forks_beside_change) == 0;
+    }
+    point("a child lives that is made beside setuid", good);
+}
+
 /* ---- no handler at all --------------------------------------------------------------------------
  */
 
@@ -574,6 +620,7 @@ static const struct danger dangers[] = {
     {"no-way", no_way},
     {"no-files", no_files},
     {"daemons", daemons},
+    {"changing", changing},
     {"filed", filed},
     {"keyed", keyed},
     {"bare", bare},

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 
 #define LEN (64 * UNIT)
 #define NOBODY 65534u
@@ -185,6 +186,55 @@ static bool filters_without_a_worker(void *arg)
            right(arg, 0, LEN, 1);
 }
 
+/* ---- in a signal handler ---------------------------------------------------------------------------
+ */
+
+static volatile sig_atomic_t changed; /* 1: well */
+static suseconds_t alarm_us;
+
+static void change(int sig)
+{
+    (void)sig;
+    changed = setuid(NOBODY) == 0 ? 1 : 2;
+}
+
+static bool one_fork(void)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static bool changes_amid(bool forks, const char *p)
+{
+    const struct itimerval once = {{0, 0}, {0, alarm_us}};
+    bool good = signal(SIGALRM, change) != SIG_ERR && setitimer(ITIMER_REAL, &once, NULL) == 0;
+    while (!changed && good)
+        good = forks ? one_fork() : ctl("pager.evict", NULL, NULL, NULL, 0) == 0;
+    good &= prctl(PR_SET_DUMPABLE, 1) == 0 && all_threads_are("Uid:", NOBODY);
+    return good && changed == 1 && right(p, 0, LEN, 1);
+}
+
+static bool changes_amid_request(void *arg)
+{
+    return changes_amid(false, arg);
+}
+
+static bool changes_amid_fork(void *arg)
+{
+    return changes_amid(true, arg);
+}
+
+static bool changes_often(void *arg)
+{
+    bool good = true;
+    for (alarm_us = 2000; alarm_us < 30000 && good; alarm_us += 2700)
+        good = in_child(changes_amid_request, arg) && in_child(changes_amid_fork, arg);
+    return good;
+}
+
 static int changes_itself(void *arg)
 {
     (void)arg;
@@ -225,6 +275,7 @@ int main(int argc, char **argv)
     story("what can be taken back changes nothing", comes_back, p);
     story("while threads wait for memory", goes_among_readers, p);
     story("a vfork child changes itself alone", borrower, p);
+    story("in a signal handler, amid requests and forks", changes_often, p);
     story("no room for a worker: DONTNEED", drops_without_a_worker, p);
     story("no room for a worker: a filter for all threads", filters_without_a_worker, p);
     point("the parent is what it was", getuid() == 0 && right(p, 0, LEN, 1));
