@@ -66,7 +66,7 @@ bool za_pg_is_ours(void)
         __atomic_store_n(ours, ZA_OURS, __ATOMIC_RELEASE);
     }
     while (__atomic_load_n(ours, __ATOMIC_ACQUIRE) != ZA_OURS)
-        za_os->relax();
+        (void)za_os->wait(ours, ZA_OURS_SOON, ZA_NS_PER_MS);
     return false;
 }
 

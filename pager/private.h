@@ -178,10 +178,7 @@ void za_reconcile(void);
 void za_windowed_add(size_t page); /* F, in a window */
 void za_undo_early(void);          /* a child's F, before it registers again */
 
-/* fork.c */
-void za_fork_found_bare(void);
-void za_fork_turn(void);
-/* pager/inside.c */
+/* inside.c */
 void za_inside_enter(void);
 void za_inside_leave(void);
 void za_inside_leave_quietly(void);
@@ -189,6 +186,9 @@ void za_inside_forget(void);
 bool za_inside(void);
 void za_inside_owe(void);
 
+/* fork.c */
+void za_fork_found_bare(void);
+void za_fork_turn(void);
 void za_fork_exclude(void);
 void za_fork_allow(void);
 void za_fork_bare_child(enum za_fork_way w);

@@ -11,6 +11,9 @@
  *                 withdraws all registrations, which wakes whoever waits; answers and ends
  *   F             answers the bell and ends
  *
+ * Where there is no W, and no thread for one, P brings everything back itself and rings; the
+ * userfaultfd goes with F, the last that has its table, and the registrations with it.
+ *
  * I1  Registrations are withdrawn only when every record is KERNEL: a page that is absent then is
  *     a hole.
  *     The bell is registered when it is rung, also where nothing else ever was.
