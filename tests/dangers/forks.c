@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* forks -- what fork needs of us beyond its bytes: places, locks, memory, and an end (D1, D2, D3). */
+/*
+ * forks -- what fork needs of us beyond its bytes: places, locks, memory, rights, and an end (D1, D2, D3).
+ *
+ * One program, and long: nearly every scenario is a few lines on the same ways to make a child, to give
+ * rights away and to let it read.
+ */
 #include "dangers.h"
 
 #include <linux/capability.h>
