@@ -151,7 +151,8 @@ static bool on_worker(void)
 
 /*
  * There is no worker, although there was a pager: it retired meanwhile, and what was out has come back;
- * or none can be started, and then nothing goes out that F brings back here.
+ * or none can be started, and then nothing goes out that F brings back here. Should F have started one
+ * all the same, that one is asked.
  */
 static int discard_alone(uintptr_t addr, size_t len)
 {
@@ -160,6 +161,8 @@ static int discard_alone(uintptr_t addr, size_t len)
     int r = za_os->purge((void *)addr, len);
     if (r == 0)
         za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
+    if (za_pg_active() && __atomic_load_n(&za_pg.worker_up, __ATOMIC_ACQUIRE))
+        r = za_mail_post(ZA_MAIL_DISCARD, addr, 0, len);
     return r;
 }
 

@@ -222,6 +222,8 @@ static void gone_at_once(void)
 static void daemons(void)
 {
     bool good = true;
+    if (getuid() != 0)
+        not_here("needs root");
     last_block = block(LEN, 2);
     for (unsigned i = 0; i < 10 && good; i++)
         good = status_of(gone_at_once) == 0;
@@ -266,6 +268,8 @@ static void forks_beside_change(void)
 static void changing(void)
 {
     bool good = true;
+    if (getuid() != 0)
+        not_here("needs root");
     without_announcement();
     for (unsigned i = 0; i < 20 && good; i++) {
         change_after_us = i * 437 % 9000;
