@@ -130,9 +130,15 @@ ZA_EXPORT void *malloc(size_t size)
     return ZA_LIKELY(p != NULL) ? p : malloc_rest(size);
 }
 
+ZA_INLINE void give_back(void *p)
+{
+    if (ZA_UNLIKELY(!za_fast_free(p)))
+        za_free_rest(p);
+}
+
 ZA_EXPORT void free(void *p)
 {
-    za_free(p);
+    give_back(p);
 }
 
 static ZA_NOINLINE void *calloc_rest(size_t n, size_t size)
@@ -152,7 +158,7 @@ ZA_EXPORT void *calloc(size_t n, size_t size)
 ZA_EXPORT void *realloc(void *p, size_t size)
 {
     if (p && size == 0 && REALLOC_FREES) {
-        za_free(p);
+        give_back(p);
         return NULL;
     }
     return checked(za_realloc(p, size));
@@ -226,17 +232,18 @@ ZA_EXPORT size_t malloc_usable_size(void *p)
     return za_usable(p);
 }
 
+/* The class is looked up all the same: that is what finds misuse. */
 ZA_EXPORT void free_sized(void *p, size_t size)
 {
-    za_free_sized(p, size);
+    (void)size;
+    give_back(p);
 }
 
-/* The class of an aligned block does not follow from its size alone: look it up. */
 ZA_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
     (void)align;
     (void)size;
-    za_free(p);
+    give_back(p);
 }
 
 #ifdef __GLIBC__

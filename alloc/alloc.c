@@ -83,7 +83,8 @@ static void ZA_NOINLINE ZA_COLD free_twice(void *p)
     za_misuse_double(p);
 }
 
-ZA_INLINE void free_small(unsigned cls, void *p)
+/* What za_fast_free refuses, and slots that begin behind the first unit of their span. */
+static void free_small(unsigned cls, void *p)
 {
     struct za_tcache *tc = za_tcache;
     void **top = tc->top[cls];
@@ -95,9 +96,7 @@ ZA_INLINE void free_small(unsigned cls, void *p)
         za_tcache_flush(cls, p);
         return;
     }
-    ZA_OWN_STORE(top + 1, p);
-    /* fork may stop us here: slot before top; and so the worker finds it (gather.h) */
-    ZA_OWN_RELEASE(&tc->top[cls], top + 1);
+    za_fast_put(tc, cls, top, p);
 }
 
 /* Ours or not, but not a block of a thread's cache. */
@@ -109,56 +108,34 @@ static void free_outside(void *p)
         za_free_foreign(p);
 }
 
-/* Everything but the start of a slot in the first unit of its span. */
-static void ZA_NOINLINE free_other(void *p)
+static void free_slot(size_t unit, unsigned byte, void *p)
 {
-    size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
-    if (off >= za_space_used()) {
-        free_outside(p);
-        return;
-    }
-    unsigned byte = za_map_get(unit), cls = za_map_class(byte);
-    if (!cls) {
-        za_large_free(p);
-        return;
-    }
+    unsigned cls = za_map_class(byte);
     uintptr_t in_span = (uintptr_t)p - za_unit_addr(za_span_head(unit, byte));
     if (ZA_UNLIKELY(!za_class_starts(&za_class_cell[cls], (uint32_t)in_span)))
         za_misuse_interior(p);
     free_small(cls, p);
 }
 
-/* The map says that a large block begins with the unit p lies in. */
-static void ZA_NOINLINE free_large(void *p, uint32_t unit)
+void za_free_rest(void *p)
 {
-    if (ZA_UNLIKELY((uintptr_t)p & (ZA_UNIT_SIZE - 1)) || !za_fast_large_free(unit))
+    size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
+    if (off >= za_space_used()) {
+        free_outside(p);
+        return;
+    }
+    unsigned byte = za_map_get(unit);
+    if (za_map_class(byte))
+        free_slot(unit, byte, p);
+    else if (byte != ZA_MAP_LARGE || ((uintptr_t)p & (ZA_UNIT_SIZE - 1)) ||
+             !za_fast_large_free((uint32_t)unit))
         za_large_free(p);
 }
 
-/* Whatever is wrong leaves by a tail call, so that this needs no stack frame. */
 void za_free(void *p)
 {
-    size_t off = (uintptr_t)p - za_heap_base;
-    if (ZA_UNLIKELY(off >= za_space_used())) {
-        free_other(p);
-        return;
-    }
-    unsigned cls = __atomic_load_n(&za_map[off >> ZA_UNIT_SHIFT], __ATOMIC_RELAXED);
-    if (ZA_LIKELY(cls - 1 < ZA_CLASS_LAST &&
-                  za_class_starts(&za_class_cell[cls], off & (ZA_UNIT_SIZE - 1)))) {
-        free_small(cls, p);
-        return;
-    }
-    if (cls == ZA_MAP_LARGE)
-        free_large(p, (uint32_t)(off >> ZA_UNIT_SHIFT));
-    else
-        free_other(p);
-}
-
-void za_free_sized(void *p, size_t size)
-{
-    (void)size;
-    za_free(p);
+    if (ZA_UNLIKELY(!za_fast_free(p)))
+        za_free_rest(p);
 }
 
 /* --- sizes --------------------------------------------------------------- */

@@ -18,7 +18,7 @@ void *za_calloc(size_t n, size_t size);       /* overflow-checked */
 void *za_realloc(void *p, size_t size);       /* p ours or NULL; size 0 handled by preload.c */
 void *za_memalign(size_t align, size_t size); /* align any power of two */
 void za_free(void *p);                        /* NULL ok; foreign pointers go to za_free_foreign */
-void za_free_sized(void *p, size_t size);
+void za_free_rest(void *p);                   /* what za_fast_free (fast.h) has refused */
 size_t za_usable(const void *p);  /* 0 for NULL and foreign pointers */
 size_t za_good_size(size_t size); /* what malloc(size) would really give */
 bool za_owns(const void *p);      /* inside our reservation */

@@ -36,6 +36,35 @@ ZA_INLINE void *za_fast_malloc(size_t size)
     return NULL;
 }
 
+/* `top` is below the bin's limit. */
+ZA_INLINE void za_fast_put(struct za_tcache *tc, unsigned cls, void **top, void *p)
+{
+    ZA_OWN_STORE(top + 1, p);
+    /* fork may stop us here: slot before top; and so the worker finds it (gather.h) */
+    ZA_OWN_RELEASE(&tc->top[cls], top + 1);
+}
+
+/*
+ * The slot p, if it begins in its span's first unit and the bin has room; false: ask za_free_rest.  Of
+ * what is wrong with p nothing is said here.
+ */
+ZA_INLINE bool za_fast_free(void *p)
+{
+    size_t off = (uintptr_t)p - za_heap_base;
+    if (ZA_UNLIKELY(off >= za_space_used()))
+        return false;
+    unsigned cls = __atomic_load_n(&za_map[off >> ZA_UNIT_SHIFT], __ATOMIC_RELAXED);
+    if (ZA_UNLIKELY(cls - 1 >= ZA_CLASS_LAST ||
+                    !za_class_starts(&za_class_cell[cls], off & (ZA_UNIT_SIZE - 1))))
+        return false;
+    struct za_tcache *tc = za_tcache;
+    void **top = tc->top[cls];
+    if (ZA_UNLIKELY(ZA_OWN_PEEK(top) == p || top == tc->limit[cls]))
+        return false;
+    za_fast_put(tc, cls, top, p);
+    return true;
+}
+
 /*
  * A large block: the run on top of the thread's pocket, if it has the length and nothing behind it.
  * size > 0; NULL: ask za_malloc.

@@ -32,6 +32,15 @@ size_t za_page_mask;
 #define REST_LEAST (64 * ZA_KIB)
 /* From here on dropping pages is cheaper than clearing them. */
 #define CALLOC_DISCARD (1 * ZA_MIB)
+/*
+ * A shorter block that came to calloc clean may have no pages at all when it comes again: then dropping is
+ * cheaper, too, and leaves it so.  Only the time it takes tells: had there been pages, it would have
+ * taken longer than this, and clearing them instead will be cheaper than faults.
+ */
+#define SPARSE_LEAST (64 * ZA_KIB)
+#define SPARSE_TRIES 2u /* so often in a row it may take longer: there are interrupts */
+#define DROP_NS 300u
+#define DROP_PAGE_NS 40u
 /* What is longer the pager moves as pages rather than we as bytes, unless the block is younger than
  * this part of cold_ms. */
 #define MOVE_RECORDS ((size_t)ZA_SHELF_UNITS << ZA_UNIT_SHIFT)
@@ -185,6 +194,7 @@ static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
         return unit;
     if (want->units > ZA_SHELF_UNITS)
         za_spans[unit].since = za_os->now();
+    za_spans[unit].sparse = 0;
     map_tails(unit, 1, want->units);
     za_stat_add(ZA_STAT_LARGE_ALLOCS, 1);
     return unit;
@@ -243,6 +253,37 @@ void *za_large_malloc(size_t size)
     return ZA_LIKELY(p != NULL) ? p : malloc_long_way(size);
 }
 
+static bool drop(void *p, size_t len)
+{
+    return za_pager_discard((uintptr_t)p, len) >= 0;
+}
+
+/*
+ * Drops pages of which there are perhaps none; false: clear them.  Not while the pager works: calloc would wait
+ * for the worker.
+ */
+static bool drop_sparse(struct za_span *s, void *p, size_t len)
+{
+    if (!s->sparse || len < SPARSE_LEAST || za_pager_active())
+        return false;
+    uint64_t begin = za_os->now();
+    if (!drop(p, len))
+        return false;
+    uint64_t most = DROP_NS + len / za_os->page_size * DROP_PAGE_NS;
+    bool quick = za_os->now() - begin <= most;
+    s->sparse = (uint8_t)(quick ? SPARSE_TRIES : s->sparse - 1u);
+    return true;
+}
+
+static void clear(void *p, size_t len)
+{
+    struct za_span *s = &za_spans[unit_of(p)];
+    if (len >= CALLOC_DISCARD ? drop(p, len) : drop_sparse(s, p, len))
+        return;
+    memset(p, 0, len);
+    s->sparse = 0;
+}
+
 void *za_large_calloc(size_t size)
 {
     size_t dirty;
@@ -251,11 +292,13 @@ void *za_large_calloc(size_t size)
     void *p = size <= POCKET_MOST ? from_pocket(size, &dirty) : NULL;
     if (!p)
         p = block_new(&rq, &dirty);
-    if (!p || !dirty)
-        return p;
-    dirty = za_min(za_align_up(dirty, za_os->page_size), za_spans[unit_of(p)].size);
-    if (dirty < CALLOC_DISCARD || za_pager_discard((uintptr_t)p, dirty) < 0)
-        memset(p, 0, dirty);
+    if (!p)
+        return NULL;
+    struct za_span *s = &za_spans[unit_of(p)];
+    if (!dirty)
+        s->sparse = SPARSE_TRIES;
+    else
+        clear(p, za_min(za_align_up(dirty, za_os->page_size), s->size));
     return p;
 }
 

@@ -95,7 +95,7 @@ struct za_span {
     uint8_t kind;   /* (h, o read) enum za_run_kind */
     uint8_t bucket; /* (c) span: list it is in, or ZA_SPAN_FULL */
     uint8_t rest; /* (o) large: ZA_DIRTY unless what lies behind its size is clean; parked: clean */
-    uint8_t pad;
+    uint8_t sparse; /* (o) large, parked: not 0: calloc'ed and perhaps never touched (large.c) */
 } __attribute__((aligned(ZA_CACHELINE)));
 
 _Static_assert(sizeof(struct za_span) == ZA_CACHELINE, "one line per unit");

@@ -155,7 +155,8 @@ ZA_INLINE void *new_small(size_t n)
 
 ZA_INLINE void delete_plain(void *p)
 {
-    za_free(p);
+    if (ZA_UNLIKELY(!za_fast_free(p)))
+        za_free_rest(p);
 }
 
 /* ---- plain forms ----------------------------------------------------------------------------- */
@@ -278,15 +279,6 @@ ZA_INLINE void delete_any(void *p)
         seen_delete(p);
 }
 
-ZA_INLINE void delete_sized(void *p, size_t n)
-{
-    if (ZA_UNLIKELY(seen_delete != own_delete)) {
-        seen_delete(p);
-        return;
-    }
-    za_free_sized(p, n);
-}
-
 ZA_INLINE void delete_aligned(void *p, size_t align)
 {
     if (ZA_LIKELY(seen_delete_aligned == own_delete_aligned))
@@ -302,12 +294,14 @@ OPERATOR void _ZdaPv(void *p)
 
 OPERATOR void _ZdlPvm(void *p, size_t n)
 {
-    delete_sized(p, n);
+    (void)n;
+    delete_any(p);
 }
 
 OPERATOR void _ZdaPvm(void *p, size_t n)
 {
-    delete_sized(p, n);
+    (void)n;
+    delete_any(p);
 }
 
 OPERATOR void _ZdaPvSt11align_val_t(void *p, size_t align)
