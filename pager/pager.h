@@ -88,6 +88,12 @@ void za_pager_keep_begin(void);
 void za_pager_keep_end(void);
 /* The back-end is one that does not itself see what the program locked, or keyed. */
 bool za_pager_remaps(void);
+/*
+ * Is the calling thread in the middle of something of ours, or of the owner's locks: is this a signal
+ * handler that has interrupted it there?  Then it must wait for no lock and for no request; discard,
+ * pin and unpin, and nothing else that says it waits, do without (amid.c).
+ */
+bool za_pager_amid(void);
 /* The region's shadow, which the program must not lock; 0: there is none. */
 uintptr_t za_pager_mirror(size_t *len);
 
