@@ -13,6 +13,7 @@
 #include "alloc/large.h"
 #include "alloc/life.h"
 #include "alloc/span.h"
+#include "base/conf.h"
 #include "base/lock.h"
 #include "base/stat.h"
 #include "os/os.h"
@@ -20,6 +21,7 @@
 
 #define HELD_SHARE 2u /* of the reservation: malloc needs addresses, too */
 #define LOST_MOST ((size_t)1 << 30)
+#define AUTO_FROM (16 * ZA_MIB)
 #define LISTS 32u
 #define LOOKS 64u      /* at blocks of a list */
 #define SPARE_SHARE 4u /* a block may be longer than what is asked for by this part of it */
@@ -30,6 +32,7 @@ static uint32_t
     lists[LISTS];         /* (l) by log2 of their units; a unit + 1, 0: none */
 static uint32_t fresh;    /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
 static size_t held, lost; /* (a) bytes */
+static size_t mapped;     /* (a) bytes, with `mmap:auto`, until they are enough */
 
 static unsigned list_of(uint32_t units)
 {
@@ -54,6 +57,23 @@ static void weigh(size_t more)
 void za_mapped_lose(size_t len)
 {
     za_stat_set(ZA_STAT_MAPPED_LOST, __atomic_add_fetch(&lost, len, __ATOMIC_RELAXED));
+}
+
+/* ---- which --------------------------------------------------------------------------------------
+ */
+
+static bool has_mapped_much(size_t len)
+{
+    return __atomic_load_n(&mapped, __ATOMIC_RELAXED) > AUTO_FROM ||
+           __atomic_add_fetch(&mapped, za_min(len, AUTO_FROM + 1), __ATOMIC_RELAXED) > AUTO_FROM;
+}
+
+bool za_mapped_wanted(size_t len)
+{
+    if (za_conf.mmap != ZA_MMAP_AUTO)
+        return za_conf.mmap == ZA_MMAP_TRUE;
+    return za_conf.compress && za_conf.backend != ZA_BACKEND_NONE && has_mapped_much(len) &&
+           !za_pager_given_up();
 }
 
 /* ---- birth ---------------------------------------------------------------- */

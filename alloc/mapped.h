@@ -43,6 +43,15 @@ enum za_mapped_part {
     ZA_MAPPED_SPOILT /* a part or all of one that is SPOILT */
 };
 
+/*
+ * Is a mapping of that length, which is like malloc's memory, to come from the heap?  Counts it.  With
+ * `auto` it is from when all these have been longer together than 16 MiB, the last included: a small
+ * program is left alone, and a large one is most often large at once.  What is unmapped meanwhile does
+ * not count against that: nobody knows whether that was one of these, and who maps the same again and
+ * again is not to come and go.  Nor is it served where nothing will be compressed, as far as is known: the
+ * pager finds out when the heap has reached start_bytes.
+ */
+bool za_mapped_wanted(size_t len);
 /* len > 0; whole pages of zeros, or NULL: then the kernel's mmap is to be asked.  All but this is safe in
  * signal handlers that have interrupted anything, and this says NULL there. */
 void *za_mapped_new(size_t len);

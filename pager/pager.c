@@ -314,6 +314,11 @@ int za_pager_thaw(void)
     return za_pager_active() ? za_mail_post(ZA_MAIL_THAW, 0, 0, 0) : 0;
 }
 
+bool za_pager_given_up(void)
+{
+    return __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_FAILED || za_pager_why_none();
+}
+
 const char *za_pager_backend(void)
 {
     const char *name = __atomic_load_n(&za_pg.backend, __ATOMIC_ACQUIRE);

@@ -148,6 +148,17 @@ void za_pin_everything(void)
     __atomic_store_n(&everything, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Is it out?  Not what F has brought back, or fills with zeros: it is about to say so. */
+static bool is_out(size_t page)
+{
+    for (;;) {
+        za_page r = za_page_get(&za_pg.pages[page]);
+        if (za_page_state(r) != ZA_PAGE_BACK && za_page_state(r) != ZA_PAGE_FILLING)
+            return r != ZA_PAGE_KERNEL;
+        za_os->relax();
+    }
+}
+
 /* Is any page of the range still out? */
 bool za_pin_out(uintptr_t addr, size_t len)
 {
@@ -155,7 +166,7 @@ bool za_pin_out(uintptr_t addr, size_t len)
     size_t ready = __atomic_load_n(&za_pg.records_ready, __ATOMIC_ACQUIRE);
     size_t end = za_min(first + n, ready << (ZA_CHUNK_SHIFT - za_pg.page_shift));
     for (size_t page = first; page < end; page++)
-        if (za_pg_registered(page) && za_page_get(&za_pg.pages[page]) != ZA_PAGE_KERNEL)
+        if (za_pg_registered(page) && is_out(page))
             return true;
     return false;
 }

@@ -3,8 +3,8 @@
  * handlers -- `mmap:true`: a signal handler maps, writes, remaps and unmaps, whatever it has interrupted:
  * malloc with a lock in hand, a request to the worker, a fork.
  *
- * A thread sends signals to the first one as fast as they are taken, and sees whether there is
- * progress: who waits for himself in a handler makes none any more.
+ * A thread sends signals to the first one, and sees whether they are handled: who waits for himself in
+ * a handler comes to no end.
  */
 #include "hostile.h"
 
@@ -115,27 +115,35 @@ static void handle(int sig)
     errno = err;
 }
 
-/* It does not wait until one is taken: what the handler meets is left to chance. */
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    (void)nanosleep(&t, NULL);
+}
+
+/* The next comes when the last has been handled, and about as much time has passed as that took. */
 static void *send_on(void *arg)
 {
-    uint32_t seen = 0;
     (void)arg;
-    for (unsigned still_ms = 0; !stop && still_ms < HANG_MS;) {
-        uint32_t now = handled;
+    while (!stop) {
+        uint32_t before = handled;
+        uint64_t begun = now_ns();
         (void)syscall(SYS_tgkill, getpid(), first, SIGUSR1);
-        struct timespec t = {0, 100000 + (long)(now * 7919u % 200000u)};
-        (void)nanosleep(&t, NULL);
-        if (now != seen || wrong[REFUSED])
-            still_ms = 0;
-        else if (now % 8 == 0 || still_ms)
-            still_ms++; /* more than a tenth of it, which is close enough */
-        else
-            still_ms = 1;
-        seen = now;
-    }
-    if (!stop) {
-        point("no handler waits for ever", false);
-        _exit(1);
+        while (!stop && handled == before && !wrong[REFUSED]) {
+            sleep_ns(20000);
+            if (now_ns() - begun < HANG_MS * 1000000ull)
+                continue;
+            point("no handler waits for ever", false);
+            _exit(1);
+        }
+        sleep_ns(50000 + before * 7919u % 200000u + (now_ns() - begun) * (before % 5) / 2);
     }
     return NULL;
 }
@@ -181,13 +189,6 @@ static bool child_handles(void *arg)
     return ok;
 }
 
-static unsigned now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (unsigned)t.tv_sec * 1000 + (unsigned)(t.tv_nsec / 1000000);
-}
-
 int main(int argc, char **argv)
 {
     static struct own own[OWN];
@@ -202,9 +203,9 @@ int main(int argc, char **argv)
         return 2;
     bool mine = true, children = true;
     unsigned n = 0;
-    for (unsigned end_ms = now_ms() + RUN_MS; (int)(end_ms - now_ms()) > 0; n++) {
+    for (uint64_t end_ns = now_ns() + RUN_MS * 1000000ull; now_ns() < end_ns; n++) {
         mine &= change(&own[n % OWN], 100 + n % OWN, n);
-        if (n % 64 == 63)
+        if (n % 16 == 15)
             children &= in_child(child_handles, own);
     }
     stop = true;
