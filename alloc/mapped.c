@@ -28,9 +28,9 @@
 
 /* Lock key: (l) lock; (a) atomic. */
 static struct za_lock lock = ZA_LOCK_INIT(ZA_RANK_CENTRAL);
+static uint32_t lists[LISTS]; /* (l) by log2 of their units; a unit + 1, 0: none */
 static uint32_t
-    lists[LISTS];         /* (l) by log2 of their units; a unit + 1, 0: none */
-static uint32_t fresh;    /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
+    fresh; /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
 static size_t held, lost; /* (a) bytes */
 static size_t mapped;     /* (a) bytes, with `mmap:auto`, until they are enough */
 
@@ -231,7 +231,8 @@ void za_mapped_shrink(uintptr_t addr, size_t len)
 void za_mapped_spoil(uintptr_t addr, uintptr_t end)
 {
     for (size_t len; addr < end; addr += len) {
-        uint32_t head = za_mapped_piece(addr, end, &len) == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
+        uint32_t head =
+            za_mapped_piece(addr, end, &len) == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
         if (head != ZA_NO_UNIT &&
             (change(head, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT) || za_mapped_claim(za_unit_addr(head))))
             za_mapped_lose(bytes_of(head));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mapped -- blocks of the heap that the program got from mmap (`mmap:true`), and gives back by
+ * mapped -- blocks of the heap that the program got from mmap (`mmap:true`, `mmap:auto`), and gives back by
  * munmap.
  *
  * To the page heap they are large blocks, and for ever: a program may map something of its own

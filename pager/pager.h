@@ -126,8 +126,8 @@ uint64_t za_pager_brought(void);
  * -errno: nothing has changed. Waits for the worker.
  */
 int za_pager_retire(int tids[2]);
-bool za_pager_given_up(void);       /* none, or none any more, as far as is known; before the start: no */
-bool za_pager_active(void);         /* threads run and a back-end works */
+bool za_pager_given_up(void); /* none, or none any more, as far as is known; before the start: no */
+bool za_pager_active(void);   /* threads run and a back-end works */
 bool za_pager_has_worker(void);     /* the worker calls the owner's decay: nobody else need do it */
 const char *za_pager_backend(void); /* "move", "remap", "none", or "not started" */
 const char *za_pager_why_none(void); /* when "none": one literal sentence why */

@@ -26,7 +26,8 @@
 #include "pager/private.h"
 
 #define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
-#define CALLS_MOST 8u /* at once, so that some who count at the same moment do not come beyond CALLS */
+#define CALLS_MOST \
+    8u /* at once, so that some who count at the same moment do not come beyond CALLS */
 
 #define NOTES_MAX 64u /* a process with more such threads has reason to have a worker too */
 

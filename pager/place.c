@@ -67,8 +67,9 @@ bool za_place_records(size_t nchunks)
         za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
         return false;
     }
-    while (have < nchunks && !__atomic_compare_exchange_n(&za_pg.records_ready, &have, nchunks, false,
-                                                          __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    while (have < nchunks &&
+           !__atomic_compare_exchange_n(&za_pg.records_ready, &have, nchunks, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
     return true;
 }

@@ -220,8 +220,7 @@ UNIT_TEST(words_match_whole)
             "zalloc: ZALLOC_CONF: dedup:zer: not off, zero or content; keeping zero\n");
     refused("dedup:zeros",
             "zalloc: ZALLOC_CONF: dedup:zeros: not off, zero or content; keeping zero\n");
-    refused("mmap:yes",
-            "zalloc: ZALLOC_CONF: mmap:yes: not false, true or auto; keeping false\n");
+    refused("mmap:yes", "zalloc: ZALLOC_CONF: mmap:yes: not false, true or auto; keeping false\n");
     refused("backend:mov",
             "zalloc: ZALLOC_CONF: backend:mov: not auto, move, remap or none; keeping auto\n");
 }
