@@ -168,11 +168,11 @@ static bool change(struct own *o, uint64_t id, unsigned n)
             free(o->p);
     }
     o->mapped = n & 1;
-    o->len = 40 * PAGE + n * 7u % 64 * PAGE;
+    o->len = (40 + n * 7u % 64) * PAGE;
     o->p = o->mapped ? map(o->len) : malloc(o->len);
     fill(o->p, o->len, id);
     for (unsigned i = 1; i < 200; i++)
-        free(malloc(i * 37 * (n % 8 + 1)));
+        free(malloc((size_t)i * 37 * (n % 8 + 1)));
     return ok;
 }
 

@@ -92,12 +92,12 @@ UNIT_TEST(who_has_one_knows)
     CHECK(!za_lock_any());
 }
 
-static volatile bool waits;
+static bool waits; /* atomic */
 
 static void see(int sig)
 {
     (void)sig;
-    waits = za_lock_any();
+    __atomic_store_n(&waits, za_lock_any(), __ATOMIC_RELAXED);
 }
 
 static void *wait_for_it(void *arg)
@@ -112,16 +112,16 @@ UNIT_TEST(so_does_who_waits_for_one)
 {
     pthread_t t;
     void *left = NULL;
-
-    (void)signal(SIGUSR1, see);
+    const struct sigaction sa = {.sa_handler = see};
+    CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
     za_lock(&lock);
     CHECK_EQ(pthread_create(&t, NULL, wait_for_it, &lock), 0);
     while (__atomic_load_n(&lock.word, __ATOMIC_RELAXED) != 2)
         usleep(100);
     CHECK_EQ(pthread_kill(t, SIGUSR1), 0);
-    for (int i = 0; i < 5000 && !waits; i++)
+    for (int i = 0; i < 5000 && !__atomic_load_n(&waits, __ATOMIC_RELAXED); i++)
         usleep(1000);
-    CHECK(waits);
+    CHECK(__atomic_load_n(&waits, __ATOMIC_RELAXED));
     za_unlock(&lock);
     CHECK_EQ(pthread_join(t, &left), 0);
     CHECK(!left);
