@@ -184,12 +184,9 @@ struct request {
     enum za_dirt prefer;
 };
 
-/* From the page heap; once more without what is parked, if there is no memory. */
-static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
+static uint32_t run_from_heap(const struct za_heap_want *want, size_t *dirty)
 {
     uint32_t unit = za_heap_alloc(want, dirty);
-    if (unit == ZA_NO_UNIT && za_large_trim())
-        unit = za_heap_alloc(want, dirty);
     if (unit == ZA_NO_UNIT)
         return unit;
     if (want->units > ZA_SHELF_UNITS)
@@ -197,6 +194,15 @@ static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
     za_spans[unit].sparse = 0;
     map_tails(unit, 1, want->units);
     za_stat_add(ZA_STAT_LARGE_ALLOCS, 1);
+    return unit;
+}
+
+/* Once more without what is parked, if there is no memory. */
+static uint32_t run_new(const struct za_heap_want *want, size_t *dirty)
+{
+    uint32_t unit = run_from_heap(want, dirty);
+    if (unit == ZA_NO_UNIT && za_large_trim())
+        unit = run_from_heap(want, dirty);
     return unit;
 }
 
@@ -299,6 +305,23 @@ void *za_large_calloc(size_t size)
         s->sparse = SPARSE_TRIES;
     else
         clear(p, za_min(za_align_up(dirty, za_os->page_size), s->size));
+    return p;
+}
+
+void *za_large_zeros(uint32_t units)
+{
+    size_t dirty, len = unit_bytes(units);
+    struct za_heap_want want = {.units = units,
+                                .align = 1,
+                                .kind = ZA_RUN_LARGE,
+                                .prefer = len >= CALLOC_DISCARD ? ZA_CLEAN : ZA_DIRTY};
+    uint32_t unit = run_from_heap(&want, &dirty);
+    if (unit == ZA_NO_UNIT)
+        return NULL;
+    char *p = block_begin(unit, len, dirty);
+    if (dirty && (dirty < CALLOC_DISCARD ||
+                  za_pager_discard((uintptr_t)p, za_align_up(dirty, za_os->page_size)) < 0))
+        memset(p, 0, dirty);
     return p;
 }
 

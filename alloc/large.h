@@ -28,6 +28,12 @@ void za_large_init(void);
 void *za_large_alloc(size_t size, size_t align);
 void *za_large_malloc(size_t size); /* za_large_alloc(size, 1); any size */
 void *za_large_calloc(size_t size);
+/*
+ * A block of zeros to the end of its last unit, from the page heap alone: nothing of what the calling
+ * thread keeps is touched, nor what is parked, so that a signal handler may ask which has interrupted
+ * its thread there.
+ */
+void *za_large_zeros(uint32_t units);
 /* p lies in the heap, at a unit whose class map byte is no span's; a misuse is fatal. */
 void za_large_free(void *p);
 /* Both large; in place, moved by page tables, or copied. NULL: no memory, p is untouched. */

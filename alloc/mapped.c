@@ -2,6 +2,10 @@
 /*
  * mapped -- see mapped.h.
  *
+ * What is nobody's goes to `fresh` first, a stack onto which anybody pushes, and from there to the lists,
+ * by whoever takes from them, under the lock.  What is spoilt there stays behind, and is left out by
+ * whoever comes by it.
+ *
  * Locks: ZA_RANK_CENTRAL.  May sleep: yes.  May fault: see mapped.h.  Allocates: runs.
  */
 #include "alloc/mapped.h"
@@ -9,21 +13,26 @@
 #include "alloc/large.h"
 #include "alloc/life.h"
 #include "alloc/span.h"
+#include "base/conf.h"
 #include "base/lock.h"
 #include "base/stat.h"
 #include "os/os.h"
+#include "pager/pager.h"
 
 #define HELD_SHARE 2u /* of the reservation: malloc needs addresses, too */
 #define LOST_MOST ((size_t)1 << 30)
+#define AUTO_FROM (16 * ZA_MIB)
 #define LISTS 32u
 #define LOOKS 64u      /* at blocks of a list */
 #define SPARE_SHARE 4u /* a block may be longer than what is asked for by this part of it */
 
 /* Lock key: (l) lock; (a) atomic. */
 static struct za_lock lock = ZA_LOCK_INIT(ZA_RANK_CENTRAL);
+static uint32_t lists[LISTS]; /* (l) by log2 of their units; a unit + 1, 0: none */
 static uint32_t
-    lists[LISTS];         /* (l) of UNMAPPED ones, by log2 of their units; a unit + 1, 0: none */
+    fresh; /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
 static size_t held, lost; /* (a) bytes */
+static size_t mapped;     /* (a) bytes, with `mmap:auto`, until they are enough */
 
 static unsigned list_of(uint32_t units)
 {
@@ -50,7 +59,42 @@ void za_mapped_lose(size_t len)
     za_stat_set(ZA_STAT_MAPPED_LOST, __atomic_add_fetch(&lost, len, __ATOMIC_RELAXED));
 }
 
+/* ---- which --------------------------------------------------------------------------------------
+ */
+
+static bool has_mapped_much(size_t len)
+{
+    return __atomic_load_n(&mapped, __ATOMIC_RELAXED) > AUTO_FROM ||
+           __atomic_add_fetch(&mapped, za_min(len, AUTO_FROM + 1), __ATOMIC_RELAXED) > AUTO_FROM;
+}
+
+bool za_mapped_wanted(size_t len)
+{
+    if (za_conf.mmap != ZA_MMAP_AUTO)
+        return za_conf.mmap == ZA_MMAP_TRUE;
+    return za_conf.compress && za_conf.backend != ZA_BACKEND_NONE && has_mapped_much(len) &&
+           !za_pager_given_up();
+}
+
 /* ---- birth ---------------------------------------------------------------- */
+
+static bool change(uint32_t unit, uint8_t from, uint8_t to)
+{
+    return __atomic_compare_exchange_n(&za_map[unit], &from, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static void sort_fresh_locked(void)
+{
+    uint32_t next, found = __atomic_exchange_n(&fresh, 0, __ATOMIC_ACQUIRE);
+    for (; found; found = next) {
+        struct za_span *s = &za_spans[found - 1];
+        uint32_t *list = &lists[list_of(s->units)];
+        next = s->next;
+        s->next = *list;
+        *list = found;
+    }
+}
 
 /* One of the list that is long enough and not much too long; 0: none, else its unit + 1. */
 static uint32_t take_from(uint32_t *list, uint32_t units)
@@ -58,11 +102,14 @@ static uint32_t take_from(uint32_t *list, uint32_t units)
     for (unsigned i = 0; *list && i < LOOKS; i++) {
         uint32_t found = *list;
         struct za_span *s = &za_spans[found - 1];
-        if (s->units >= units && s->units - units <= units / SPARE_SHARE) {
-            *list = s->next;
-            return found;
+        bool fits = s->units >= units && s->units - units <= units / SPARE_SHARE;
+        if (!fits && za_map_get(found - 1) == ZA_MAP_UNMAPPED) {
+            list = &s->next;
+            continue;
         }
-        list = &s->next;
+        *list = s->next;
+        if (fits && change(found - 1, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT)) /* I4 */
+            return found;
     }
     return 0;
 }
@@ -71,6 +118,7 @@ static uint32_t take(uint32_t units)
 {
     unsigned first = list_of(units);
     za_lock(&lock);
+    sort_fresh_locked();
     uint32_t found = take_from(&lists[first], units);
     if (!found && first + 1 < LISTS)
         found = take_from(&lists[first + 1], units);
@@ -78,10 +126,10 @@ static uint32_t take(uint32_t units)
     return found;
 }
 
-/* A new one; its last unit is zeros, too, which is more than a large block of that size promises. */
+/* A new one, zeros to the end of its last unit. */
 static uint32_t make(uint32_t units)
 {
-    void *p = za_large_calloc((size_t)units << ZA_UNIT_SHIFT);
+    void *p = za_large_zeros(units);
     return p ? unit_of((uintptr_t)p) + 1 : 0;
 }
 
@@ -94,7 +142,7 @@ static bool may_serve(size_t len)
 
 void *za_mapped_new(size_t len)
 {
-    if (!za_alloc_ready() || !may_serve(len))
+    if (!za_alloc_ready() || !may_serve(len) || za_pager_amid())
         return NULL;
     uint32_t units = (uint32_t)(za_align_up(len, ZA_UNIT_SIZE) >> ZA_UNIT_SHIFT);
     uint32_t found = take(units);
@@ -156,12 +204,6 @@ enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len)
 
 /* ---- end ------------------------------------------------------------------ */
 
-static bool change(uint32_t unit, uint8_t from, uint8_t to)
-{
-    return __atomic_compare_exchange_n(&za_map[unit], &from, to, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE);
-}
-
 bool za_mapped_claim(uintptr_t addr)
 {
     uint32_t unit = unit_of(addr);
@@ -173,14 +215,12 @@ bool za_mapped_claim(uintptr_t addr)
 
 void za_mapped_end(uintptr_t addr)
 {
-    uint32_t unit = unit_of(addr);
-    struct za_span *s = &za_spans[unit];
-    uint32_t *list = &lists[list_of(s->units)];
-    za_lock(&lock);
+    uint32_t unit = unit_of(addr), top = __atomic_load_n(&fresh, __ATOMIC_RELAXED);
     za_map_set(unit, ZA_MAP_UNMAPPED);
-    s->next = *list;
-    *list = unit + 1;
-    za_unlock(&lock);
+    do
+        za_spans[unit].next = top;
+    while (!__atomic_compare_exchange_n(&fresh, &top, unit + 1, false, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED));
 }
 
 void za_mapped_shrink(uintptr_t addr, size_t len)
@@ -188,29 +228,13 @@ void za_mapped_shrink(uintptr_t addr, size_t len)
     __atomic_store_n(&za_spans[unit_of(addr)].size, len, __ATOMIC_RELEASE);
 }
 
-/* Out of its list, if it is in one. */
-static void unlist(uint32_t unit)
-{
-    uint32_t *list = &lists[list_of(za_spans[unit].units)];
-    za_lock(&lock);
-    while (*list && *list != unit + 1)
-        list = &za_spans[*list - 1].next;
-    bool listed = *list && change(unit, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT);
-    if (listed)
-        *list = za_spans[unit].next;
-    za_unlock(&lock);
-    if (listed)
-        za_mapped_lose(bytes_of(unit));
-}
-
 void za_mapped_spoil(uintptr_t addr, uintptr_t end)
 {
     for (size_t len; addr < end; addr += len) {
-        enum za_mapped_part part = za_mapped_piece(addr, end, &len);
-        uint32_t head = part == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
-        if (part == ZA_MAPPED_GONE)
-            unlist(head);
-        else if (head != ZA_NO_UNIT && za_mapped_claim(za_unit_addr(head)))
+        uint32_t head =
+            za_mapped_piece(addr, end, &len) == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
+        if (head != ZA_NO_UNIT &&
+            (change(head, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT) || za_mapped_claim(za_unit_addr(head))))
             za_mapped_lose(bytes_of(head));
     }
 }

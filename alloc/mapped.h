@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mapped -- blocks of the heap that the program got from mmap (`mmap:true`), and gives back by
+ * mapped -- blocks of the heap that the program got from mmap (`mmap:true`, `mmap:auto`), and gives back by
  * munmap.
  *
  * To the page heap they are large blocks, and for ever: a program may map something of its own
@@ -21,8 +21,13 @@
  *      UNMAPPED has seen the kernel drop its pages.
  *  I2  Who ends a block has claimed it, by a compare-and-exchange of its byte (MAPPED to SPOILT).
  *  I3  What a block weighs is in `held` while it is MAPPED, and in `lost` from when it is spoilt.
+ *  I4  Whoever makes an UNMAPPED one another's, or spoils it, does so by a compare-and-exchange of its
+ *      byte, too; that it is still in a list says nothing.
+ *  I5  Only a birth takes a lock, and there is none in a signal handler that has interrupted its thread
+ *      where that has one, or waits for the pager (za_pager_amid): then the kernel maps.  Nothing here
+ *      touches what the calling thread keeps for malloc.
  *
- * Locks: ZA_RANK_CENTRAL, for the lists; those of large blocks.  May sleep: yes.  May fault: on the
+ * Locks: ZA_RANK_CENTRAL, for the lists, and the page heap's; only in a birth.  May sleep: yes.  May fault: on the
  * block, while it is nobody's.  Allocates: runs.
  */
 #ifndef ZA_ALLOC_MAPPED_H
@@ -38,7 +43,17 @@ enum za_mapped_part {
     ZA_MAPPED_SPOILT /* a part or all of one that is SPOILT */
 };
 
-/* len > 0; whole pages of zeros, or NULL: then the kernel's mmap is to be asked. */
+/*
+ * Is a mapping of that length, which is like malloc's memory, to come from the heap?  Counts it.  With
+ * `auto` it is from when all these have been longer together than 16 MiB, the last included: a small
+ * program is left alone, and a large one is most often large at once.  What is unmapped meanwhile does
+ * not count against that: nobody knows whether that was one of these, and who maps the same again and
+ * again is not to come and go.  Nor is it served where nothing will be compressed, as far as is known: the
+ * pager finds out when the heap has reached start_bytes.
+ */
+bool za_mapped_wanted(size_t len);
+/* len > 0; whole pages of zeros, or NULL: then the kernel's mmap is to be asked.  All but this is safe in
+ * signal handlers that have interrupted anything, and this says NULL there. */
 void *za_mapped_new(size_t len);
 /*
  * What [addr, end), in whole pages of the heap, begins with; *len: to the end of that block or of the

@@ -21,7 +21,7 @@
 #define ECHO_MAX 300
 #define WHY_BYTES 160
 
-enum type { BOOL, U64, SIZE, PATH, DEDUP, BACKEND };
+enum type { BOOL, U64, SIZE, PATH, DEDUP, MMAP, BACKEND };
 
 struct row {
     const char *name, *unit, *help;
@@ -52,6 +52,7 @@ static const struct {
     [SIZE] = {"size", {NULL}},
     [PATH] = {"path", {NULL}},
     [DEDUP] = {"word", {"off", "zero", "content"}},
+    [MMAP] = {"word", {"false", "true", "auto"}},
     [BACKEND] = {"word", {"auto", "move", "remap", "none"}},
 };
 
@@ -98,6 +99,7 @@ static uint64_t get_number(const struct za_conf *c, const struct row *r)
     case U64:
     case SIZE: return __atomic_load_n((const uint64_t *)field, __ATOMIC_RELAXED);
     case DEDUP: return *(const enum za_dedup *)field;
+    case MMAP: return *(const enum za_mmap *)field;
     case BACKEND: return *(const enum za_backend *)field;
     case PATH: break;
     }
@@ -113,6 +115,7 @@ static void set_number(struct za_conf *c, const struct row *r, uint64_t v)
     case U64:
     case SIZE: __atomic_store_n((uint64_t *)field, v, __ATOMIC_RELAXED); break;
     case DEDUP: *(enum za_dedup *)field = (enum za_dedup)v; break;
+    case MMAP: *(enum za_mmap *)field = (enum za_mmap)v; break;
     case BACKEND: *(enum za_backend *)field = (enum za_backend)v; break;
     case PATH: break;
     }

@@ -19,6 +19,7 @@
 #include "base/conf_table.h"
 
 enum za_dedup { ZA_DEDUP_OFF, ZA_DEDUP_ZERO, ZA_DEDUP_CONTENT };
+enum za_mmap { ZA_MMAP_FALSE, ZA_MMAP_TRUE, ZA_MMAP_AUTO };
 enum za_backend { ZA_BACKEND_AUTO, ZA_BACKEND_MOVE, ZA_BACKEND_REMAP, ZA_BACKEND_NONE };
 
 #define ZA_CONF_PATH_MAX 256
@@ -28,6 +29,7 @@ enum za_backend { ZA_BACKEND_AUTO, ZA_BACKEND_MOVE, ZA_BACKEND_REMAP, ZA_BACKEND
 #define ZA_CONF_T_SIZE(name) uint64_t name;
 #define ZA_CONF_T_PATH(name) char name[ZA_CONF_PATH_MAX];
 #define ZA_CONF_T_DEDUP(name) enum za_dedup name;
+#define ZA_CONF_T_MMAP(name) enum za_mmap name;
 #define ZA_CONF_T_BACKEND(name) enum za_backend name;
 #define ZA_CONF_X(name, TYPE, def, min, max, unit, help) ZA_CONF_T_##TYPE(name)
 struct za_conf {

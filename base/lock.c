@@ -6,6 +6,8 @@
  *     takes it from non-zero to 0.
  * I2  Whoever goes to sleep has set the word to 2 first, so the holder's unlock wakes one sleeper;
  *     that one sets 2 again, since it cannot know whether others still sleep.
+ * I3  A thread's `mine` is more than 0 from before it takes its first lock, or begins to wait for it,
+ *     until after it has given back the last.
  *
  * Locks: this is the lock.  May sleep: yes, in za_lock.  May fault: no.  Allocates: nothing.
  */
@@ -16,6 +18,20 @@
 
 /* Longer than our longest short section, shorter than a sleep and a wake. */
 #define SPINS 100
+
+static __thread uint32_t mine __attribute__((tls_model("initial-exec"))); /* I3 */
+
+static inline void mine_more(void)
+{
+    mine++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void mine_less(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    mine--;
+}
 
 #ifdef ZA_DEBUG
 
@@ -107,6 +123,7 @@ static ZA_NOINLINE void take_slow(struct za_lock *l)
 void za_lock(struct za_lock *l)
 {
     rank_check(l);
+    mine_more();
     if (ZA_UNLIKELY(!take(l)))
         take_slow(l);
     rank_taken(l);
@@ -114,8 +131,11 @@ void za_lock(struct za_lock *l)
 
 bool za_trylock(struct za_lock *l)
 {
-    if (!take(l))
+    mine_more();
+    if (!take(l)) {
+        mine_less();
         return false;
+    }
     rank_taken(l);
     return true;
 }
@@ -127,4 +147,10 @@ void za_unlock(struct za_lock *l)
     ZA_ASSERT(was != 0);
     if (ZA_UNLIKELY(was == 2))
         za_raw_futex_wake_one(&l->word);
+    mine_less();
+}
+
+bool za_lock_any(void)
+{
+    return mine != 0;
 }

@@ -9,6 +9,11 @@
  *
  * The slow path sleeps in FUTEX_WAIT_PRIVATE (raw system call, errno untouched) after a short spin.
  * After fork the child owns what the forking thread held and simply unlocks it.
+ *
+ * A signal handler may ask whether the thread that it has interrupted holds a lock, or waits for one.
+ * The number of these is the thread's own: a child has that of the thread it is a copy of, however it
+ * was made.  Only where what was held is reset there (pager/fork.c), and the handler never returns,
+ * does it stay too high, which costs what za_lock_any costs, and is never wrong.
  */
 #ifndef ZA_BASE_LOCK_H
 #define ZA_BASE_LOCK_H
@@ -43,5 +48,7 @@ void za_lock_init(struct za_lock *l, enum za_rank rank);
 void za_lock(struct za_lock *l);
 bool za_trylock(struct za_lock *l);
 void za_unlock(struct za_lock *l);
+/* In a signal handler: has the calling thread, or will it have, a lock that it cannot give back? */
+bool za_lock_any(void);
 
 #endif

@@ -353,18 +353,18 @@ static void make_ours(void)
         __atomic_store_n(za_pg.ours, ZA_OURS, __ATOMIC_RELEASE);
 }
 
-static void forget_locks(void)
+static void forget_locks(unsigned inside)
 {
+    za_inside_forget(inside);
     za_lock_init(&fork_lock, ZA_RANK_FORK);
     za_mail_bare();
-    za_inside_forget();
     heir_end = -1;
 }
 
 /* A child made without handlers, but not unseen (still.c); whoever held a lock stayed behind. */
 void za_fork_bare_child(enum za_fork_way w)
 {
-    forget_locks();
+    forget_locks(0);
     way = w;
     forker = za_os->parent();
     za_filing_fork_begin(); /* nothing was lent to this one */
@@ -395,7 +395,7 @@ static void await_filled(void)
 void za_fork_found_bare(void)
 {
     await_filled();
-    forget_locks();
+    forget_locks(1);
     way = ZA_FORK_FILL;
     forget_parent();
     start_over();

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/conf.h"
+#include "base/lock.h"
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
@@ -51,6 +52,8 @@ static bool mark_ours(void)
     return true;
 }
 
+static __thread bool righting __attribute__((tls_model("initial-exec"))); /* za_pg_is_ours */
+
 /*
  * False in a child made without our handlers, for all who ask at first: it has been put right, by one
  * of them, and goes on as a young process.
@@ -60,11 +63,17 @@ bool za_pg_is_ours(void)
     uint32_t none = 0, *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
     if (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE) == ZA_OURS || za_without(D1_BARE))
         return true;
+    if (righting) /* a signal handler amid that */
+        return false;
+    righting = true;
+    za_inside_enter();
     if (__atomic_compare_exchange_n(ours, &none, ZA_OURS_SOON, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
         za_fork_found_bare();
         __atomic_store_n(ours, ZA_OURS, __ATOMIC_RELEASE);
     }
+    za_inside_leave_quietly();
+    righting = false;
     while (__atomic_load_n(ours, __ATOMIC_ACQUIRE) != ZA_OURS)
         (void)za_os->wait(ours, ZA_OURS_SOON, ZA_NS_PER_MS);
     return false;
@@ -166,8 +175,15 @@ static int discard_alone(uintptr_t addr, size_t len)
     return r;
 }
 
+bool za_pager_amid(void)
+{
+    return za_inside() || za_lock_any();
+}
+
 int za_pager_discard(uintptr_t addr, size_t len)
 {
+    if (za_pager_amid() && !on_worker())
+        return za_amid_discard(addr, len);
     if (za_pager_has_worker() && on_worker()) {
         za_still_enter(); /* decay is rest, but this is work */
         za_calm_begin();
@@ -224,6 +240,8 @@ static bool note_for_later(uintptr_t addr, size_t len)
 
 int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
 {
+    if (za_pager_amid())
+        return za_amid_pin(addr, len, why);
     if (why == ZA_PIN_THREAD && za_pg_is_ours() && note_for_later(addr, len))
         return 0;
     if (why != ZA_PIN_CALL && za_pg_is_ours())
@@ -238,7 +256,9 @@ int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
 
 void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why)
 {
-    if (za_pager_active())
+    if (za_pager_amid())
+        za_amid_unpin(addr, len, why);
+    else if (za_pager_active())
         (void)za_mail_post(ZA_MAIL_UNPIN, addr, why, len);
 }
 
@@ -292,6 +312,11 @@ int za_pager_file_all(void)
 int za_pager_thaw(void)
 {
     return za_pager_active() ? za_mail_post(ZA_MAIL_THAW, 0, 0, 0) : 0;
+}
+
+bool za_pager_given_up(void)
+{
+    return __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_FAILED || za_pager_why_none();
 }
 
 const char *za_pager_backend(void)

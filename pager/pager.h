@@ -88,6 +88,12 @@ void za_pager_keep_begin(void);
 void za_pager_keep_end(void);
 /* The back-end is one that does not itself see what the program locked, or keyed. */
 bool za_pager_remaps(void);
+/*
+ * Is the calling thread in the middle of something of ours, or of the owner's locks: is this a signal
+ * handler that has interrupted it there?  Then it must wait for no lock and for no request; discard,
+ * pin and unpin, and nothing else that says it waits, do without (amid.c).
+ */
+bool za_pager_amid(void);
 /* The region's shadow, which the program must not lock; 0: there is none. */
 uintptr_t za_pager_mirror(size_t *len);
 
@@ -120,7 +126,8 @@ uint64_t za_pager_brought(void);
  * -errno: nothing has changed. Waits for the worker.
  */
 int za_pager_retire(int tids[2]);
-bool za_pager_active(void);         /* threads run and a back-end works */
+bool za_pager_given_up(void); /* none, or none any more, as far as is known; before the start: no */
+bool za_pager_active(void);   /* threads run and a back-end works */
 bool za_pager_has_worker(void);     /* the worker calls the owner's decay: nobody else need do it */
 const char *za_pager_backend(void); /* "move", "remap", "none", or "not started" */
 const char *za_pager_why_none(void); /* when "none": one literal sentence why */

@@ -8,8 +8,9 @@
  * at the end of a thread, because then a fault is not reported to us; and, for the length of a
  * system call, memory that is about to change so that we could not bring its pages back.
  *
- * I1  Only W changes a unit's pins, and only W takes pages out: when pinning returns, every page of
- *     the unit is where the program put it, and stays there.
+ * I1  Only W changes a unit's pins, or a thread for which it stands still between two units (amid.c),
+ *     and only W takes pages out: when pinning returns, every page of the unit is where the program put
+ *     it, and stays there.
  * I2  A range is pinned by whole units, and released where it covers whole units: a unit that
  *     another range shares stays pinned, which costs memory and is never wrong. Pins of calls nest.
  * I3  A thread's marks that were wanted before W was born are noted, and are set before W takes out
@@ -25,6 +26,8 @@
 #include "pager/private.h"
 
 #define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
+#define CALLS_MOST \
+    8u /* at once, so that some who count at the same moment do not come beyond CALLS */
 
 #define NOTES_MAX 64u /* a process with more such threads has reason to have a worker too */
 
@@ -38,6 +41,7 @@ static struct {
     size_t len;
 } notes[NOTES_MAX];
 static unsigned nnotes;
+static uint32_t everything; /* [a] a mark could not be set in time: nothing is taken out any more */
 
 static unsigned mark_of(enum za_pin why)
 {
@@ -47,12 +51,26 @@ static unsigned mark_of(enum za_pin why)
 bool za_pin_holds(size_t unit)
 {
     return __atomic_load_n(&za_pg.units[unit].pins, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&za_pg.keep, __ATOMIC_ACQUIRE) || za_door_held();
+           __atomic_load_n(&za_pg.keep, __ATOMIC_ACQUIRE) || za_door_held() ||
+           __atomic_load_n(&everything, __ATOMIC_SEQ_CST);
 }
 
-static void set_pins(size_t unit, unsigned pins)
+static void add_pin(size_t unit, enum za_pin why)
 {
-    __atomic_store_n(&za_pg.units[unit].pins, (uint8_t)pins, __ATOMIC_RELAXED);
+    uint8_t *pins = &za_pg.units[unit].pins;
+    if (why == ZA_PIN_CALL)
+        (void)__atomic_fetch_add(pins, 1, __ATOMIC_RELAXED);
+    else
+        (void)__atomic_fetch_or(pins, (uint8_t)mark_of(why), __ATOMIC_RELAXED);
+}
+
+static void take_pin(size_t unit, enum za_pin why)
+{
+    uint8_t *pins = &za_pg.units[unit].pins;
+    if (why == ZA_PIN_CALL)
+        (void)__atomic_fetch_sub(pins, 1, __ATOMIC_RELAXED);
+    else
+        (void)__atomic_fetch_and(pins, (uint8_t)~mark_of(why), __ATOMIC_RELAXED);
 }
 
 /* F brings back a page that is out; where the program may not write, it stays where it is. */
@@ -80,12 +98,19 @@ static struct units covered(uintptr_t addr, size_t len)
                           (addr + len - za_pg.base) >> ZA_UNIT_SHIFT};
 }
 
-static bool calls_full(struct units u)
+static bool has_calls(struct units u, unsigned most)
 {
     for (size_t i = u.first; i < u.end; i++)
-        if ((za_pg.units[i].pins & CALLS) == CALLS)
+        if ((__atomic_load_n(&za_pg.units[i].pins, __ATOMIC_RELAXED) & CALLS) >= most)
             return true;
     return false;
+}
+
+static struct units known(struct units u)
+{
+    size_t ready = __atomic_load_n(&za_pg.records_ready, __ATOMIC_ACQUIRE);
+    u.end = za_min(u.end, ready * ZA_UNITS_PER_CHUNK);
+    return u;
 }
 
 /* -EAGAIN: too many calls at once on one unit; they end soon. */
@@ -96,13 +121,11 @@ int za_pin_range(uintptr_t addr, size_t len, enum za_pin why)
     struct units u = touched(addr, len);
     if (!za_place_records(za_pg_nchunks()))
         return -ENOMEM;
-    u.end = za_min(u.end, za_pg.records_ready * ZA_UNITS_PER_CHUNK);
-    if (why == ZA_PIN_CALL && calls_full(u))
+    u = known(u);
+    if (why == ZA_PIN_CALL && has_calls(u, CALLS_MOST))
         return -EAGAIN;
-    for (size_t i = u.first; i < u.end; i++) {
-        unsigned pins = za_pg.units[i].pins;
-        set_pins(i, why == ZA_PIN_CALL ? pins + 1 : pins | mark_of(why));
-    }
+    for (size_t i = u.first; i < u.end; i++)
+        add_pin(i, why);
     fetch_units(u);
     return 0;
 }
@@ -112,14 +135,41 @@ int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why)
     if (!za_pg_active())
         return -ENOSYS;
     struct units u = why == ZA_PIN_CALL ? touched(addr, len) : covered(addr, len);
-    u.end = za_min(u.end, za_pg.records_ready * ZA_UNITS_PER_CHUNK);
-    for (size_t i = u.first; i < u.end; i++) {
-        unsigned pins = za_pg.units[i].pins;
-        set_pins(i, why == ZA_PIN_CALL ? pins - 1 : pins & ~mark_of(why));
-    }
+    u = known(u);
+    for (size_t i = u.first; i < u.end; i++)
+        take_pin(i, why);
     za_plan_rested(u.first * za_pg.unit_pages,
                    u.end > u.first ? (u.end - u.first) * za_pg.unit_pages : 0);
     return 0;
+}
+
+/* For ever, in this process and its children. */
+void za_pin_everything(void)
+{
+    __atomic_store_n(&everything, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Is it out?  Not what F has brought back, or fills with zeros: it is about to say so. */
+static bool is_out(size_t page)
+{
+    for (;;) {
+        za_page r = za_page_get(&za_pg.pages[page]);
+        if (za_page_state(r) != ZA_PAGE_BACK && za_page_state(r) != ZA_PAGE_FILLING)
+            return r != ZA_PAGE_KERNEL;
+        za_os->relax();
+    }
+}
+
+/* Is any page of the range still out? */
+bool za_pin_out(uintptr_t addr, size_t len)
+{
+    size_t first = za_pg_page_of(addr), n = len >> za_pg.page_shift;
+    size_t ready = __atomic_load_n(&za_pg.records_ready, __ATOMIC_ACQUIRE);
+    size_t end = za_min(first + n, ready << (ZA_CHUNK_SHIFT - za_pg.page_shift));
+    for (size_t page = first; page < end; page++)
+        if (za_pg_registered(page) && is_out(page))
+            return true;
+    return false;
 }
 
 /* False: there is no room for it. */

@@ -51,7 +51,10 @@ static bool commit_more(void *array, size_t from, size_t to)
     return to <= from || za_os->commit((char *)array + from, to - from) == 0;
 }
 
-/* Makes records for the first nchunks chunks; false: no memory, try again later. */
+/*
+ * Makes records for the first nchunks chunks; false: no memory, try again later.  While W stands still
+ * several threads may at once: committing twice does nothing.
+ */
 bool za_place_records(size_t nchunks)
 {
     size_t have = za_pg.records_ready;
@@ -64,7 +67,10 @@ bool za_place_records(size_t nchunks)
         za_stat_add(ZA_STAT_PG_REG_FAILED, 1);
         return false;
     }
-    za_pg.records_ready = nchunks;
+    while (have < nchunks &&
+           !__atomic_compare_exchange_n(&za_pg.records_ready, &have, nchunks, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
     return true;
 }
 

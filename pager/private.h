@@ -39,10 +39,12 @@ void za_clear_dead(size_t first, size_t n);
 int za_drop_range(uintptr_t addr, size_t len);
 int za_relocate_range(uintptr_t from, uintptr_t to, size_t len);
 
-/* pin.c: units that stay; steps of W */
+/* pin.c: units that stay; steps of W, or of amid.c */
 bool za_pin_holds(size_t unit);
 int za_pin_range(uintptr_t addr, size_t len, enum za_pin why);
 int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
+void za_pin_everything(void);
+bool za_pin_out(uintptr_t addr, size_t len);
 bool za_pin_note(uintptr_t addr, size_t len); /* poster, holding the mail, before W is born */
 void za_pin_noted(void);
 int za_keep_begin(void);
@@ -182,9 +184,14 @@ void za_undo_early(void);          /* a child's F, before it registers again */
 void za_inside_enter(void);
 void za_inside_leave(void);
 void za_inside_leave_quietly(void);
-void za_inside_forget(void);
+void za_inside_forget(unsigned but);
 bool za_inside(void);
 void za_inside_owe(void);
+
+/* amid.c: requests of a thread that can wait for nobody */
+int za_amid_pin(uintptr_t addr, size_t len, enum za_pin why);
+void za_amid_unpin(uintptr_t addr, size_t len, enum za_pin why);
+int za_amid_discard(uintptr_t addr, size_t len);
 
 /* fork.c */
 void za_fork_found_bare(void);
@@ -200,6 +207,8 @@ void za_still_unborn(void);
 void za_still_enter(void);
 void za_still_leave(void);
 void za_still_look(void);
+void za_still_hold(void); /* any thread, any moment */
+void za_still_let_go(void);
 void za_still_forget(void);
 void za_still_change(bool on);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * still -- W stands still for a thread that makes a child without fork handlers, and cannot wait.
+ * still -- W stands still for a thread that cannot wait: one that makes a child without fork handlers, or
+ * that is in the middle of something (amid.c).
  *
  * THEORY
  *
@@ -95,14 +96,14 @@ void za_still_look(void)
     za_still_enter();
 }
 
-static void hold(void)
+void za_still_hold(void)
 {
     __atomic_fetch_add(&held, 1, __ATOMIC_SEQ_CST);
     while (__atomic_load_n(&busy, __ATOMIC_SEQ_CST))
         (void)za_os->wait(&busy, 1, LOOK_NS);
 }
 
-static void let_go(void)
+void za_still_let_go(void)
 {
     __atomic_fetch_sub(&held, 1, __ATOMIC_SEQ_CST);
     za_os->wake(&held);
@@ -137,9 +138,9 @@ enum za_fork_way za_pager_prebare(bool keeps_rights)
     if (!za_pg_is_ours() || (za_pg_active() && za_pg.caps.event_fork))
         return ZA_FORK_FILL; /* F is told of the child, or there is no F */
     za_inside_enter();
-    hold();
+    za_still_hold();
     if (za_pg_active() && za_pg.caps.event_fork) { /* since just now */
-        let_go();
+        za_still_let_go();
         za_inside_leave_quietly();
         return ZA_FORK_FILL;
     }
@@ -174,7 +175,7 @@ void za_pager_postbare_parent(enum za_fork_way way)
     }
     __atomic_fetch_sub(&za_pg.window, 1, __ATOMIC_SEQ_CST);
     za_fault_quiesce();
-    let_go();
+    za_still_let_go();
     za_inside_leave_quietly();
 }
 

@@ -116,7 +116,7 @@ static void choose_backend(void)
     }
     __atomic_store_n(&za_pg.why_none, why, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.backend, why ? "none" : za_pg.mover->name, __ATOMIC_RELEASE);
-    __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_RELEASE);
+    __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_SEQ_CST); /* amid.c asks */
     tell(za_pg.backend, why);
     za_pin_noted();
 }

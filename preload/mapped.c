@@ -28,15 +28,15 @@ void za_mapped_lock_future(bool on)
 
 bool za_mapped_serves(const void *p, size_t len, int prot, int flags, off_t offset)
 {
-    return za_conf.mmap && !p && len >= LEAST && prot == READ_WRITE &&
+    return za_conf.mmap != ZA_MMAP_FALSE && !p && len >= LEAST && prot == READ_WRITE &&
            (flags & ~MAP_NORESERVE) == (MAP_PRIVATE | MAP_ANONYMOUS) &&
            (size_t)offset % za_os->page_size == 0 &&
-           !__atomic_load_n(&lock_future, __ATOMIC_RELAXED);
+           !__atomic_load_n(&lock_future, __ATOMIC_RELAXED) && za_mapped_wanted(len);
 }
 
 void za_mapped_touch(const void *p, size_t len)
 {
-    if (!za_conf.mmap || !za_touches_heap(p, len))
+    if (za_conf.mmap == ZA_MMAP_FALSE || !za_touches_heap(p, len))
         return;
     const struct za_range r = za_in_heap(p, len);
     za_mapped_spoil(r.addr, r.addr + r.len);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mapped -- `mmap:true` for preload/memory.c: which mappings the heap serves, what spoils them, and
+ * mapped -- `mmap:true` and `mmap:auto` for preload/memory.c: which mappings the heap serves, what spoils them, and
  * how they end (alloc/mapped.h); and what both files say of ranges.
  *
- * Locks: those of alloc and of the pager.  May sleep: on the worker.  May fault: no.  Allocates: runs.
+ * Locks: those of the pager, but not in a signal handler (pager/amid.c).  May sleep: on the worker.
+ * May fault: no.  Allocates: nothing.
  */
 #ifndef ZA_PRELOAD_MAPPED_H
 #define ZA_PRELOAD_MAPPED_H

@@ -34,6 +34,8 @@
  *     bare system calls, so these are, too; musl's do more and are called.
  * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
  * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
+ * I4  Each is safe in signal handlers, but for mlockall: whatever it has interrupted, it waits for no
+ *     lock and no request there (pager/amid.c); what the heap would serve, the kernel does.
  *
  * Locks: none, but for mappings that the heap serves those of alloc.  May sleep: on the worker.
  * May fault: in mremap of such a one, which copies.  Allocates: such mappings.
@@ -410,6 +412,20 @@ static long grow_mapped(const struct move *m)
     return (long)to;
 }
 
+/* The kernel moves what is one mapping; a block may lie in two, of which one is registered already. */
+static long move_pages(const struct za_range *from, long to, size_t len)
+{
+    bool pinned = pin(from, ZA_PIN_CALL);
+    int rc = za_os->remap((void *)from->addr, (void *)to, len);
+    if (rc < 0 && za_mapped_ordinary(from)) {
+        memcpy((void *)to, (const void *)from->addr, len);
+        rc = 0;
+    }
+    if (pinned)
+        unpin(from, ZA_PIN_CALL);
+    return rc;
+}
+
 /* The first pages go to a mapping of their own; their old place stays, registered and empty. */
 static long carry_off(const struct move *m)
 {
@@ -418,10 +434,7 @@ static long carry_off(const struct move *m)
                       MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
     if ((unsigned long)to > -4096ul)
         return to;
-    bool pinned = pin(&m->from, ZA_PIN_CALL);
-    int rc = za_os->remap((void *)m->from.addr, (void *)to, za_min(m->len, m->from.len));
-    if (pinned)
-        unpin(&m->from, ZA_PIN_CALL);
+    long rc = move_pages(&m->from, to, za_min(m->len, m->from.len));
     if (rc < 0) {
         (void)za_sys2(SYS_munmap, to, m->len);
         return rc;

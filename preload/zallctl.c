@@ -79,7 +79,7 @@ static int idle(void)
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-enum kind { KIND_BOOL, KIND_U64, KIND_SIZE, KIND_PATH, KIND_DEDUP, KIND_BACKEND };
+enum kind { KIND_BOOL, KIND_U64, KIND_SIZE, KIND_PATH, KIND_DEDUP, KIND_MMAP, KIND_BACKEND };
 
 #define KEY(name, TYPE, def, min, max, unit, help) \
     {#name, KIND_##TYPE, offsetof(struct za_conf, name)},
@@ -92,9 +92,12 @@ static const struct key {
 static const char *word(enum kind kind, unsigned v)
 {
     static const char *const dedup[] = {"off", "zero", "content"};
+    static const char *const mapped[] = {"false", "true", "auto"};
     static const char *const backend[] = {"auto", "move", "remap", "none"};
     if (kind == KIND_DEDUP)
         return v < ZA_ARRAY_LEN(dedup) ? dedup[v] : "";
+    if (kind == KIND_MMAP)
+        return v < ZA_ARRAY_LEN(mapped) ? mapped[v] : "";
     return v < ZA_ARRAY_LEN(backend) ? backend[v] : "";
 }
 

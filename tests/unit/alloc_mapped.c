@@ -139,6 +139,26 @@ UNIT_TEST(what_is_spoilt_is_not_used_again)
     za_alloc_check();
 }
 
+UNIT_TEST(what_is_spoilt_in_a_list_is_left_out)
+{
+    enum { MANY = 9 };
+    uintptr_t p[MANY];
+    kit_start();
+    for (unsigned i = 0; i < MANY; i++)
+        p[i] = some(LEN);
+    for (unsigned i = 0; i < MANY; i++)
+        end(p[i], LEN);
+    uintptr_t q = some(LEN); /* all of them are in a list now */
+    for (unsigned i = 0; i < MANY; i += 2)
+        za_mapped_spoil(p[i], p[i] + KIT_PAGE);
+    for (unsigned i = 0, left = MANY; i < left; i++) {
+        uintptr_t r = some(LEN);
+        for (unsigned k = 0; k < MANY; k += 2)
+            CHECK(r != p[k] && r != q);
+    }
+    za_alloc_check();
+}
+
 UNIT_TEST(a_shorter_block_is_whole_earlier)
 {
     kit_start();
@@ -170,6 +190,41 @@ UNIT_TEST(when_much_is_lost_nothing_is_served)
     CHECK(za_mapped_new(LEN) != NULL);
     za_mapped_lose(1);
     CHECK(za_mapped_new(LEN) == NULL);
+}
+
+UNIT_TEST(by_itself_only_of_a_program_that_maps_much)
+{
+    kit_os();
+    CHECK(!za_mapped_wanted(ZA_GIB));
+    za_conf.mmap = ZA_MMAP_TRUE;
+    CHECK(za_mapped_wanted(KIT_PAGE));
+    za_conf.mmap = ZA_MMAP_AUTO;
+    for (unsigned i = 0; i < 16; i++)
+        CHECK(!za_mapped_wanted(ZA_MIB));
+    CHECK(za_mapped_wanted(KIT_PAGE));
+    CHECK(za_mapped_wanted(SIZE_MAX));
+    CHECK(za_mapped_wanted(KIT_PAGE));
+}
+
+UNIT_TEST(by_itself_at_once_of_what_is_long)
+{
+    kit_os();
+    za_conf.mmap = ZA_MMAP_AUTO;
+    CHECK(!za_mapped_wanted(16 * ZA_MIB));
+    CHECK(za_mapped_wanted(SIZE_MAX));
+    CHECK(za_mapped_wanted(1));
+}
+
+UNIT_TEST(by_itself_only_where_something_compresses)
+{
+    kit_start(); /* compress:false */
+    za_conf.mmap = ZA_MMAP_AUTO;
+    CHECK(!za_mapped_wanted(ZA_GIB));
+    za_conf.compress = true;
+    za_conf.backend = ZA_BACKEND_NONE;
+    CHECK(!za_mapped_wanted(ZA_GIB));
+    za_conf.backend = ZA_BACKEND_AUTO;
+    CHECK(za_mapped_wanted(ZA_GIB)); /* what nobody has found out yet */
 }
 
 UNIT_TEST(its_pages_are_alive)

@@ -106,6 +106,12 @@ UNIT_TEST(every_type_is_taken)
     CHECK_EQ(c.backend, ZA_BACKEND_NONE);
     CHECK_STR(c.stats_json, "/tmp/a:b");
     CHECK(c.torture);
+    CHECK_EQ(parse(&c, "mmap:true"), 0);
+    CHECK_EQ(c.mmap, ZA_MMAP_TRUE);
+    CHECK_EQ(parse(&c, "mmap:true,mmap:auto"), 0);
+    CHECK_EQ(c.mmap, ZA_MMAP_AUTO);
+    CHECK_EQ(parse(&c, "mmap:auto,mmap:false"), 0);
+    CHECK_EQ(c.mmap, ZA_MMAP_FALSE);
 }
 
 UNIT_TEST(later_pair_wins)
@@ -214,6 +220,7 @@ UNIT_TEST(words_match_whole)
             "zalloc: ZALLOC_CONF: dedup:zer: not off, zero or content; keeping zero\n");
     refused("dedup:zeros",
             "zalloc: ZALLOC_CONF: dedup:zeros: not off, zero or content; keeping zero\n");
+    refused("mmap:yes", "zalloc: ZALLOC_CONF: mmap:yes: not false, true or auto; keeping false\n");
     refused("backend:mov",
             "zalloc: ZALLOC_CONF: backend:mov: not auto, move, remap or none; keeping auto\n");
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "tests/unit/unit.h"
@@ -74,6 +75,56 @@ UNIT_TEST(try_does_not_wait)
     za_unlock(&lock);
     CHECK(za_trylock(&lock));
     za_unlock(&lock);
+}
+
+UNIT_TEST(who_has_one_knows)
+{
+    struct za_lock a = ZA_LOCK_INIT(ZA_RANK_CENTRAL), b = ZA_LOCK_INIT(ZA_RANK_META);
+
+    CHECK(!za_lock_any());
+    za_lock(&a);
+    CHECK(za_lock_any());
+    CHECK(!za_trylock(&a));
+    CHECK(za_trylock(&b));
+    za_unlock(&a);
+    CHECK(za_lock_any());
+    za_unlock(&b);
+    CHECK(!za_lock_any());
+}
+
+static bool waits; /* atomic */
+
+static void see(int sig)
+{
+    (void)sig;
+    __atomic_store_n(&waits, za_lock_any(), __ATOMIC_RELAXED);
+}
+
+static void *wait_for_it(void *arg)
+{
+    (void)arg;
+    za_lock(&lock);
+    za_unlock(&lock);
+    return za_lock_any() ? arg : NULL;
+}
+
+UNIT_TEST(so_does_who_waits_for_one)
+{
+    pthread_t t;
+    void *left = NULL;
+    const struct sigaction sa = {.sa_handler = see};
+    CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+    za_lock(&lock);
+    CHECK_EQ(pthread_create(&t, NULL, wait_for_it, &lock), 0);
+    while (__atomic_load_n(&lock.word, __ATOMIC_RELAXED) != 2)
+        usleep(100);
+    CHECK_EQ(pthread_kill(t, SIGUSR1), 0);
+    for (int i = 0; i < 5000 && !__atomic_load_n(&waits, __ATOMIC_RELAXED); i++)
+        usleep(1000);
+    CHECK(__atomic_load_n(&waits, __ATOMIC_RELAXED));
+    za_unlock(&lock);
+    CHECK_EQ(pthread_join(t, &left), 0);
+    CHECK(!left);
 }
 
 static void *take_and_release(void *arg)

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pager_amid -- requests of a thread that holds what it would wait for: they are answered, and right.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "base/lock.h"
+#include "os/os.h"
+#include "pager/pager.h"
+#include "pager/private.h"
+#include "tests/fake/region.h"
+#include "tests/unit/unit.h"
+
+#define PAGES (2 * ZA_CHUNK_SIZE / REGION_PAGE)
+#define UNIT REGION_UNIT
+#define BYTES (4 * ZA_UNIT_SIZE)
+
+static uintptr_t at(size_t page)
+{
+    return (uintptr_t)region_at(page);
+}
+
+static void start(void)
+{
+    if (region_refused())
+        UNIT_SKIP("userfaultfd is refused here");
+    region_start(2 * ZA_CHUNK_SIZE);
+    region_fill(0, PAGES, 1);
+}
+
+static void evict(void)
+{
+    CHECK_EQ(za_pager_evict_all(), 0);
+}
+
+/* What was dropped is zeros, its neighbours are not, and both go out again and come back. */
+static void check_dropped(void)
+{
+    CHECK(region_holds(0, 4 * UNIT, 1));
+    CHECK(region_zero(4 * UNIT, 4 * UNIT));
+    CHECK(region_holds(8 * UNIT, 4 * UNIT, 1));
+    region_fill(4 * UNIT, 4 * UNIT, 2);
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(region_holds(4 * UNIT, 4 * UNIT, 2));
+    region_check();
+}
+
+UNIT_TEST(with_a_request_under_way)
+{
+    start();
+    evict();
+    CHECK(!za_pager_amid());
+    CHECK(za_mail_hold());
+    CHECK(za_pager_amid());
+    CHECK_EQ(za_pager_discard(at(4 * UNIT), BYTES), 0);
+    za_mail_let_go();
+    CHECK(!za_pager_amid());
+    check_dropped();
+}
+
+UNIT_TEST(with_a_lock_of_the_owner)
+{
+    struct za_lock l = ZA_LOCK_INIT(ZA_RANK_HEAP);
+    start();
+    evict();
+    CHECK(region_holds(0, PAGES, 1));
+    region_limbo(0, PAGES);
+    za_lock(&l);
+    CHECK_EQ(za_pager_discard(at(4 * UNIT), BYTES), 0);
+    za_unlock(&l);
+    check_dropped();
+}
+
+/* In the window F brings pages back, but their records stay: what cannot be known to be gone is not. */
+UNIT_TEST(in_the_middle_of_a_fork)
+{
+    start();
+    evict();
+    za_pager_prefork();
+    CHECK(za_pager_amid());
+    int r = za_pager_discard(at(4 * UNIT), BYTES);
+    CHECK(r == 0 || r == -EBUSY);
+    CHECK_EQ(za_pager_pin(at(8 * UNIT), BYTES, ZA_PIN_CALL), 0);
+    CHECK_EQ(region_present(8 * UNIT, 4 * UNIT), 4 * UNIT);
+    za_pager_unpin(at(8 * UNIT), BYTES, ZA_PIN_CALL);
+    za_pager_postfork_parent();
+    CHECK_EQ(za_pager_discard(at(4 * UNIT), BYTES), 0);
+    check_dropped();
+}
+
+UNIT_TEST(a_mark_stays)
+{
+    start();
+    evict();
+    CHECK(za_mail_hold());
+    CHECK_EQ(za_pager_pin(at(4 * UNIT), BYTES, ZA_PIN_FOREIGN), 0);
+    CHECK_EQ(region_present(4 * UNIT, 4 * UNIT), 4 * UNIT);
+    za_mail_let_go();
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 4 * UNIT);
+    CHECK(region_holds(0, PAGES, 1));
+}
+
+UNIT_TEST(a_call_ends)
+{
+    start();
+    evict();
+    CHECK(za_mail_hold());
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(za_pager_pin(at(4 * UNIT), BYTES, ZA_PIN_CALL), 0);
+    za_mail_let_go();
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 4 * UNIT);
+    CHECK(za_mail_hold());
+    for (unsigned i = 0; i < 3; i++)
+        za_pager_unpin(at(4 * UNIT), BYTES, ZA_PIN_CALL);
+    za_mail_let_go();
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(region_holds(0, PAGES, 1));
+}
+
+/* Nobody can note it, so that nothing goes out at all. */
+UNIT_TEST(a_mark_before_the_start_keeps_everything)
+{
+    start();
+    CHECK(za_mail_hold());
+    CHECK_EQ(za_pager_pin(at(4 * UNIT), BYTES, ZA_PIN_CALL), -ENOSYS);
+    CHECK_EQ(za_pager_pin(at(4 * UNIT), BYTES, ZA_PIN_FOREIGN), 0);
+    za_mail_let_go();
+    evict();
+    CHECK_EQ(region_present(0, PAGES), PAGES);
+}
+
+UNIT_TEST(without_a_pager_pages_are_dropped)
+{
+    start();
+    CHECK(za_mail_hold());
+    CHECK_EQ(za_pager_discard(at(4 * UNIT), BYTES), 0);
+    CHECK_EQ(region_present(4 * UNIT, 4 * UNIT), 0);
+    za_mail_let_go();
+    check_dropped();
+}
+
+static void hold_and_drop(size_t i)
+{
+    struct za_lock l = ZA_LOCK_INIT(ZA_RANK_HEAP);
+    za_lock(&l);
+    CHECK_EQ(za_pager_discard(at(i * UNIT), ZA_UNIT_SIZE), 0);
+    za_unlock(&l);
+}
+
+static void *drop_on(void *arg)
+{
+    for (size_t i = (size_t)arg; i < PAGES / UNIT; i += 2)
+        hold_and_drop(i);
+    return NULL;
+}
+
+/* Two at once, while W takes out what it can. */
+UNIT_TEST(several_at_once)
+{
+    pthread_t t[2];
+    start();
+    evict();
+    for (size_t i = 0; i < 2; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, drop_on, (void *)i), 0);
+    for (unsigned i = 0; i < 5; i++)
+        evict();
+    for (size_t i = 0; i < 2; i++)
+        CHECK_EQ(pthread_join(t[i], NULL), 0);
+    CHECK(region_zero(0, PAGES));
+    region_fill(0, PAGES, 3);
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(region_holds(0, PAGES, 3));
+    region_check();
+}
