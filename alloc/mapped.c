@@ -10,6 +10,8 @@
  */
 #include "alloc/mapped.h"
 
+#include <string.h>
+
 #include "alloc/large.h"
 #include "alloc/life.h"
 #include "alloc/span.h"
@@ -25,6 +27,9 @@
 #define LISTS 32u
 #define LOOKS 64u      /* at blocks of a list */
 #define SPARE_SHARE 4u /* a block may be longer than what is asked for by this part of it */
+#define WARM_UNITS ((2 * ZA_MIB) >> ZA_UNIT_SHIFT)
+#define WARM_MOST (8 * ZA_MIB)
+#define YOUNG_SHARE 2u /* of cold_ms: for so long nothing of a block can be in the store */
 
 /* Lock key: (l) lock; (a) atomic. */
 static struct za_lock lock = ZA_LOCK_INIT(ZA_RANK_CENTRAL);
@@ -32,6 +37,7 @@ static uint32_t lists[LISTS]; /* (l) by log2 of their units; a unit + 1, 0: none
 static uint32_t
     fresh; /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
 static size_t held, lost; /* (a) bytes */
+static size_t warm;       /* (a) bytes of those that are kept with their pages */
 static size_t mapped;     /* (a) bytes, with `mmap:auto`, until they are enough */
 
 static unsigned list_of(uint32_t units)
@@ -140,18 +146,46 @@ static bool may_serve(size_t len)
            __atomic_load_n(&lost, __ATOMIC_RELAXED) <= LOST_MOST;
 }
 
+static bool is_young(const struct za_span *s)
+{
+    return za_os->now() - s->since < za_conf.cold_ms * ZA_NS_PER_MS / YOUNG_SHARE;
+}
+
+static void cool(uint32_t unit)
+{
+    struct za_span *s = &za_spans[unit];
+    if (s->size)
+        za_stat_set(ZA_STAT_MAPPED_WARM,
+                    __atomic_sub_fetch(&warm, bytes_of(unit), __ATOMIC_RELAXED));
+}
+
+/* One that was kept with its pages is all zeros again; clearing what is resident costs less than faults. */
+static void clear(uint32_t unit)
+{
+    struct za_span *s = &za_spans[unit];
+    void *p = (void *)za_unit_addr(unit);
+    if (!s->size)
+        return;
+    if (is_young(s) || za_pager_discard((uintptr_t)p, bytes_of(unit)) < 0)
+        memset(p, 0, s->size);
+    cool(unit);
+}
+
 void *za_mapped_new(size_t len)
 {
     if (!za_alloc_ready() || !may_serve(len) || za_pager_amid())
         return NULL;
     uint32_t units = (uint32_t)(za_align_up(len, ZA_UNIT_SIZE) >> ZA_UNIT_SHIFT);
     uint32_t found = take(units);
-    if (!found)
+    if (found)
+        clear(found - 1);
+    else
         found = make(units);
     if (!found)
         return NULL;
     uint32_t unit = found - 1;
     weigh(bytes_of(unit));
+    za_spans[unit].since = za_os->now();
     __atomic_store_n(&za_spans[unit].size, za_align_up(len, za_os->page_size), __ATOMIC_RELEASE);
     za_map_set(unit, ZA_MAP_MAPPED);
     za_stat_add(ZA_STAT_MAPPED_BLOCKS, 1);
@@ -213,14 +247,34 @@ bool za_mapped_claim(uintptr_t addr)
     return true;
 }
 
-void za_mapped_end(uintptr_t addr)
+static void set_free(uint32_t unit)
 {
-    uint32_t unit = unit_of(addr), top = __atomic_load_n(&fresh, __ATOMIC_RELAXED);
+    uint32_t top = __atomic_load_n(&fresh, __ATOMIC_RELAXED);
     za_map_set(unit, ZA_MAP_UNMAPPED);
     do
         za_spans[unit].next = top;
     while (!__atomic_compare_exchange_n(&fresh, &top, unit + 1, false, __ATOMIC_RELEASE,
                                         __ATOMIC_RELAXED));
+}
+
+bool za_mapped_keep(uintptr_t addr)
+{
+    uint32_t unit = unit_of(addr);
+    struct za_span *s = &za_spans[unit];
+    size_t len = bytes_of(unit);
+    if (s->units > WARM_UNITS || !za_pager_active() || !is_young(s) ||
+        __atomic_load_n(&warm, __ATOMIC_RELAXED) + len > WARM_MOST)
+        return false;
+    za_stat_set(ZA_STAT_MAPPED_WARM, __atomic_add_fetch(&warm, len, __ATOMIC_RELAXED));
+    s->since = za_os->now();
+    set_free(unit);
+    return true;
+}
+
+void za_mapped_end(uintptr_t addr)
+{
+    __atomic_store_n(&za_spans[unit_of(addr)].size, 0, __ATOMIC_RELEASE);
+    set_free(unit_of(addr));
 }
 
 void za_mapped_shrink(uintptr_t addr, size_t len)
@@ -233,8 +287,12 @@ void za_mapped_spoil(uintptr_t addr, uintptr_t end)
     for (size_t len; addr < end; addr += len) {
         uint32_t head =
             za_mapped_piece(addr, end, &len) == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
-        if (head != ZA_NO_UNIT &&
-            (change(head, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT) || za_mapped_claim(za_unit_addr(head))))
+        if (head == ZA_NO_UNIT)
+            continue;
+        bool gone = change(head, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT);
+        if (gone)
+            cool(head);
+        if (gone || za_mapped_claim(za_unit_addr(head)))
             za_mapped_lose(bytes_of(head));
     }
 }

@@ -9,7 +9,7 @@
  * realloc accept.
  *
  *   MAPPED    the program's.  Ordinary: nothing was done to it that the next owner would feel.
- *   UNMAPPED  nobody's, and empty: in a list of those of about that length, for the next mmap.
+ *   UNMAPPED  nobody's: in a list of those of about that length, for the next mmap.  Empty, or warm.
  *   SPOILT    protected, locked, advised or mapped over, wholly or in part.  The program's, or nobody's: it
  *             is not used again.
  *
@@ -17,8 +17,12 @@
  * unmapped in pieces is emptied, and its addresses are lost.  So that neither these nor their books
  * come to much, nothing is served any more once a GiB of addresses is lost.
  *
+ * Warm: a short one that has not lived for long keeps its pages, for a program that maps and unmaps all the
+ * time: clearing them costs less than dropping, which while the pager works is a request to it, and than
+ * the faults after that.  To the pager they are dead, and it drops them when they are cold.
+ *
  *  I1  A block is all zeros when it becomes MAPPED, to the end of its last unit: who makes it
- *      UNMAPPED has seen the kernel drop its pages.
+ *      UNMAPPED has seen the kernel drop its pages and says so by a size of 0, or who takes it clears it.
  *  I2  Who ends a block has claimed it, by a compare-and-exchange of its byte (MAPPED to SPOILT).
  *  I3  What a block weighs is in `held` while it is MAPPED, and in `lost` from when it is spoilt.
  *  I4  Whoever makes an UNMAPPED one another's, or spoils it, does so by a compare-and-exchange of its
@@ -62,6 +66,8 @@ void *za_mapped_new(size_t len);
 enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len);
 /* A WHOLE is the caller's to end; false: another thread's, or it has been spoilt. */
 bool za_mapped_claim(uintptr_t addr);
+/* The end of a claimed one, which stays warm; false: its pages are to be dropped first. */
+bool za_mapped_keep(uintptr_t addr);
 /* The end of a claimed one: all its pages were dropped. */
 void za_mapped_end(uintptr_t addr);
 /* So many bytes will not be used again. */

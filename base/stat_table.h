@@ -31,6 +31,8 @@
     X(MAPPED_BLOCKS, "mapped.blocks", COUNTER, "", \
       "mappings of the program's that the heap serves") \
     X(MAPPED_HELD, "mapped.held", GAUGE, "bytes", "of these, the program's") \
+    X(MAPPED_WARM, "mapped.warm", GAUGE, "bytes", \
+      "unmapped, and kept with their pages for a moment") \
     X(MAPPED_LOST, "mapped.lost", GAUGE, "bytes", \
       "unmapped in pieces, protected or mapped over: not used again") \
     X(CACHE_REFILLS, "cache.refills", COUNTER, "", "thread cache refills") \

@@ -42,6 +42,38 @@ static void plain(void)
     point("munmap far beyond its end", munmap(q, LEN + 20 * UNIT) == 0 && held() == before);
 }
 
+/* Short lives: the pages stay, and what they held does not. */
+static void hurried(void)
+{
+    bool ok = true;
+    uint64_t warm = 0, before = held();
+    for (unsigned i = 0; i < 200; i++) {
+        char *p = map(LEN);
+        ok &= zero(p, 0, LEN);
+        fill(p, LEN, 80 + i);
+        if (i % 40 == 39)
+            ok &= go_cold(p, LEN) && right(p, 0, LEN, 80 + i);
+        ok &= munmap(p, LEN) == 0;
+        if (i % 20 == 0)
+            (void)ctl("pager.evict", NULL, NULL, NULL, 0);
+        uint64_t now = stat_of("stats.mapped.warm");
+        warm = now > warm ? now : warm;
+    }
+    point("short lives begin with zeros", ok && held() == before);
+    point("and keep their pages for the next", warm >= WEIGHT);
+    char *p[64];
+    for (unsigned i = 0; i < 64; i++)
+        fill(p[i] = map(LEN), LEN, i);
+    for (unsigned i = 0; i < 64; i++)
+        (void)munmap(p[i], LEN);
+    point("no more than so much", stat_of("stats.mapped.warm") <= 8u << 20);
+    for (unsigned i = 0; i < 64; i++)
+        ok &= zero(p[i] = map(LEN), 0, LEN);
+    point("and all are zeros again", ok);
+    for (unsigned i = 0; i < 64; i++)
+        (void)munmap(p[i], LEN);
+}
+
 /* Of everything else the kernel is asked. */
 static void others(void)
 {
@@ -386,6 +418,7 @@ int main(int argc, char **argv)
     if (!begin(argc, argv))
         return 77;
     plain();
+    hurried();
     others();
     pieces();
     protections();
