@@ -19,9 +19,9 @@ void *za_realloc(void *p, size_t size);       /* p ours or NULL; size 0 handled 
 void *za_memalign(size_t align, size_t size); /* align any power of two */
 void za_free(void *p);                        /* NULL ok; foreign pointers go to za_free_foreign */
 void za_free_rest(void *p);                   /* what za_fast_free (fast.h) has refused */
-size_t za_usable(const void *p);  /* 0 for NULL and foreign pointers */
-size_t za_good_size(size_t size); /* what malloc(size) would really give */
-bool za_owns(const void *p);      /* inside our reservation */
+size_t za_usable(const void *p);              /* 0 for NULL and foreign pointers */
+size_t za_good_size(size_t size);             /* what malloc(size) would really give */
+bool za_owns(const void *p);                  /* inside our reservation */
 
 /* What to do with a pointer that is not ours; set by preload.c (next free in line, or count and
  * ignore). */

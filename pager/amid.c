@@ -29,7 +29,7 @@ static bool is_served(void)
 {
     const uint32_t *ours = __atomic_load_n(&za_pg.ours, __ATOMIC_ACQUIRE);
     return __atomic_load_n(&za_pg.active, __ATOMIC_SEQ_CST) &&
-           __atomic_load_n(&za_pg.fault_tid, __ATOMIC_ACQUIRE) != 0 &&
+           __atomic_load_n(&za_pg.fault_born, __ATOMIC_ACQUIRE) &&
            (!ours || __atomic_load_n(ours, __ATOMIC_ACQUIRE) == ZA_OURS);
 }
 

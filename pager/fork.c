@@ -222,6 +222,7 @@ static int reopen(void)
 
 static void heir_is(uint32_t what)
 {
+    __atomic_store_n(&za_pg.fault_born, what == 1, __ATOMIC_RELEASE);
     __atomic_store_n(&heir_ready, what, __ATOMIC_RELEASE);
     za_os->wake(&heir_ready);
 }
@@ -339,6 +340,7 @@ static void forget_parent(void)
     za_pg.worker_up = 0;
     za_pg.worker_tid = 0;
     za_pg.fault_tid = 0;
+    za_pg.fault_born = 0;
     za_pg.leaving = 0;
     za_heir_forget();
     za_room_forget();

@@ -103,6 +103,7 @@ int za_pager_retire(int tids[2])
     if (r == 0) {
         tids[0] = __atomic_exchange_n(&za_pg.worker_tid, 0, __ATOMIC_ACQ_REL);
         tids[1] = __atomic_exchange_n(&za_pg.fault_tid, 0, __ATOMIC_ACQ_REL);
+        __atomic_store_n(&za_pg.fault_born, 0, __ATOMIC_RELEASE);
     }
     za_fork_allow();
     return r;

@@ -108,6 +108,7 @@ struct za_pager {
     uint64_t epoch;          /* [w] ns at tick 0 */
     int worker_tid;          /* [a] */
     int fault_tid;           /* [a] */
+    uint32_t fault_born;     /* [a] F will serve: set before anybody may rely on it */
     uint32_t retired;        /* [a] 1: no thread of ours any more, in no child either (retire.c) */
     uint32_t leaving;        /* [a] W, 1: F is to go when it hears the bell; F, 2: it goes */
     int pid;                 /* [a] the process our threads belong to */

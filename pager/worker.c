@@ -114,6 +114,7 @@ static void choose_backend(void)
         (void)za_os->close(za_pg.uffd);
         za_pg.uffd = -1;
     }
+    __atomic_store_n(&za_pg.fault_born, why == NULL, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.why_none, why, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.backend, why ? "none" : za_pg.mover->name, __ATOMIC_RELEASE);
     __atomic_store_n(&za_pg.active, why == NULL, __ATOMIC_SEQ_CST); /* amid.c asks */
