@@ -68,6 +68,7 @@
     X(D7_ALONE, "d7-alone", "D7", "what comes back when the pager retires is dropped then") \
     X(D7_GUARD, "d7-guard", "D7", "pages around a guard are not filled in runs") \
     X(D7_WIPE, "d7-wipe", "D7", "WIPEONFORK: pages come back and stay") \
+    X(D7_HOLE, "d7-hole", "D7", "DONTFORK: what a child lacks of the heap is closed first") \
     X(D7_DUMP, "d7-dump", "D7", "DONTDUMP: pages come back and stay") \
     X(D7_PROTECT, "d7-protect", "D7", "pages come back before mprotect") \
     X(D7_KEY, "d7-key", "D7", "pages come back before pkey_mprotect") \

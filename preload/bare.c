@@ -31,6 +31,7 @@
 #include "pager/pager.h"
 #include "preload/export.h"
 #include "preload/fork.h"
+#include "preload/holes.h"
 
 #define STACK_TOP 16384u
 #define STEP 4096u
@@ -75,10 +76,16 @@ static enum za_fork_way before(uint64_t flags)
     return za_pager_prebare(!(flags & CLONE_NEWUSER));
 }
 
+static void in_child(enum za_fork_way way)
+{
+    za_holes_close();
+    za_pager_postbare_child(way);
+}
+
 static long after(long pid, enum za_fork_way way)
 {
     if (pid == 0)
-        za_pager_postbare_child(way);
+        in_child(way);
     else
         za_pager_postbare_parent(way);
     return pid;
@@ -109,7 +116,7 @@ ZA_EXPORT pid_t _Fork(void)
 static int begin(void *arg)
 {
     const struct birth *b = arg;
-    za_pager_postbare_child(b->way);
+    in_child(b->way);
     _exit(b->fn(b->arg));
 }
 

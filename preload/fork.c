@@ -38,6 +38,7 @@
 #include "base/remedy.h"
 #include "pager/pager.h"
 #include "preload/crash.h"
+#include "preload/holes.h"
 
 #ifdef __GLIBC__
 
@@ -137,6 +138,7 @@ static void parent(void)
 
 static void child(void)
 {
+    za_holes_close();
     za_crash_child();
     za_alloc_postfork_child();
     za_pager_postfork_child();

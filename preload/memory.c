@@ -9,7 +9,8 @@
  *
  *   madvise    DONTNEED, DONTNEED_LOCKED, FREE, GUARD_INSTALL: what is stored is dropped as well.
  *              WIPEONFORK, DONTDUMP: the blobs would reach the child or the dump, so the pages come
- *              back and stay, until KEEPONFORK, DODUMP.  GUARD_INSTALL marks for
+ *              back and stay, until KEEPONFORK, DODUMP.  DONTFORK marks for ever: a child
+ *              has other memory there (holes.h).  GUARD_INSTALL marks for
  *              ever: the fault thread fills runs of fresh pages, which would remove a guard.
  *   mprotect, pkey_mprotect, mlock2(MLOCK_ONFAULT)   the pages come back first: later nobody could
  *              bring them to memory that may not be touched, and on-fault locking would lock none.
@@ -52,6 +53,7 @@
 #include "os/sys.h"
 #include "pager/pager.h"
 #include "preload/export.h"
+#include "preload/holes.h"
 #include "preload/mapped.h"
 
 #ifndef MADV_WIPEONFORK
@@ -165,6 +167,16 @@ static long advise_release(void *p, size_t len, int advice, enum za_pin why)
     return rc;
 }
 
+/* Also when it is over: children that lack it may live on. */
+static long advise_no_fork(void *p, size_t len)
+{
+    const struct za_range r = za_in_heap(p, len);
+    za_holes_expect();
+    if (!za_without(D7_HOLE))
+        (void)pin(&r, ZA_PIN_FOREIGN);
+    return za_sys3(SYS_madvise, p, len, MADV_DONTFORK);
+}
+
 /* Is it over when the pages are? */
 static bool leaves_no_trace(int advice)
 {
@@ -194,6 +206,7 @@ static long advise_heap(void *p, size_t len, int advice)
     case MADV_WIPEONFORK: return advise_keep(p, len, advice, ZA_PIN_WIPE);
     case MADV_KEEPONFORK: return advise_release(p, len, advice, ZA_PIN_WIPE);
     case MADV_DONTDUMP: return advise_keep(p, len, advice, ZA_PIN_DUMP);
+    case MADV_DONTFORK: return advise_no_fork(p, len);
     case MADV_DODUMP: return advise_release(p, len, advice, ZA_PIN_DUMP);
     default: return za_sys3(SYS_madvise, p, len, advice);
     }
