@@ -185,7 +185,10 @@ static uint32_t take(const struct za_heap_want *want, size_t *dirty)
 
 static uint32_t take_or_grow(const struct za_heap_want *want, size_t *dirty)
 {
-    za_lock(&heap.lock);
+    if (!want->soon)
+        za_lock(&heap.lock);
+    else if (!za_lock_soon(&heap.lock))
+        return ZA_NO_UNIT;
     size_t used = za_space_used();
     uint32_t unit = take(want, dirty);
     if (unit == ZA_NO_UNIT && grow(want->units + want->align - 1))
@@ -201,7 +204,7 @@ uint32_t za_heap_alloc(const struct za_heap_want *want, size_t *dirty)
         return ZA_NO_UNIT;
     uint32_t unit = take_or_grow(want, dirty);
     /* Clean and dirty runs do not join: once all are clean a longer one may appear. */
-    if (unit == ZA_NO_UNIT && za_heap_purge(UINT64_MAX))
+    if (unit == ZA_NO_UNIT && !want->soon && za_heap_purge(UINT64_MAX))
         unit = take_or_grow(want, dirty);
     return unit;
 }

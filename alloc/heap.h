@@ -26,6 +26,7 @@ struct za_heap_want {
     uint32_t align;        /* in units, a power of two */
     enum za_run_kind kind; /* ZA_RUN_SPAN or ZA_RUN_LARGE */
     enum za_dirt prefer;
+    bool soon; /* or not at all: somebody may hold the lock who has been stopped */
 };
 
 /* The run's first unit, and in *dirty how many of its first bytes may not be zero; ZA_NO_UNIT: no

@@ -314,13 +314,14 @@ void *za_large_zeros(uint32_t units)
     struct za_heap_want want = {.units = units,
                                 .align = 1,
                                 .kind = ZA_RUN_LARGE,
-                                .prefer = len >= CALLOC_DISCARD ? ZA_CLEAN : ZA_DIRTY};
+                                .prefer = len >= CALLOC_DISCARD ? ZA_CLEAN : ZA_DIRTY,
+                                .soon = true};
     uint32_t unit = run_from_heap(&want, &dirty);
     if (unit == ZA_NO_UNIT)
         return NULL;
     char *p = block_begin(unit, len, dirty);
     if (dirty && (dirty < CALLOC_DISCARD ||
-                  za_pager_discard((uintptr_t)p, za_align_up(dirty, za_os->page_size)) < 0))
+                  za_pager_discard_soon((uintptr_t)p, za_align_up(dirty, za_os->page_size)) < 0))
         memset(p, 0, dirty);
     return p;
 }

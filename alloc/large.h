@@ -31,7 +31,7 @@ void *za_large_calloc(size_t size);
 /*
  * A block of zeros to the end of its last unit, from the page heap alone: nothing of what the calling
  * thread keeps is touched, nor what is parked, so that a signal handler may ask which has interrupted
- * its thread there.
+ * its thread there.  NULL also where the page heap's lock is not to be had soon.
  */
 void *za_large_zeros(uint32_t units);
 /* p lies in the heap, at a unit whose class map byte is no span's; a misuse is fatal. */

@@ -123,7 +123,8 @@ static uint32_t take_from(uint32_t *list, uint32_t units)
 static uint32_t take(uint32_t units)
 {
     unsigned first = list_of(units);
-    za_lock(&lock);
+    if (!za_lock_soon(&lock))
+        return 0;
     sort_fresh_locked();
     uint32_t found = take_from(&lists[first], units);
     if (!found && first + 1 < LISTS)

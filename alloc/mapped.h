@@ -28,7 +28,8 @@
  *  I4  Whoever makes an UNMAPPED one another's, or spoils it, does so by a compare-and-exchange of its
  *      byte, too; that it is still in a list says nothing.
  *  I5  Only a birth takes a lock, and there is none in a signal handler that has interrupted its thread
- *      where that has one, or waits for the pager (za_pager_amid): then the kernel maps.  Nothing here
+ *      where that has one, or waits for the pager (za_pager_amid), nor one that is not to be had soon: who
+ *      has it may have been stopped by who maps (a collector's). Then the kernel maps.  Nothing here
  *      touches what the calling thread keeps for malloc.
  *
  * Locks: ZA_RANK_CENTRAL, for the lists, and the page heap's; only in a birth.  May sleep: yes.  May fault: on the

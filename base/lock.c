@@ -18,6 +18,7 @@
 
 /* Longer than our longest short section, shorter than a sleep and a wake. */
 #define SPINS 100
+#define SOON 10 /* times that */
 
 static __thread uint32_t mine __attribute__((tls_model("initial-exec"))); /* I3 */
 
@@ -138,6 +139,20 @@ bool za_trylock(struct za_lock *l)
     }
     rank_taken(l);
     return true;
+}
+
+bool za_lock_soon(struct za_lock *l)
+{
+    bool got = za_trylock(l);
+    for (int i = 0; i < SOON && !got; i++) {
+        mine_more();
+        got = take_spinning(l);
+        if (got)
+            rank_taken(l);
+        else
+            mine_less();
+    }
+    return got;
 }
 
 void za_unlock(struct za_lock *l)

@@ -5,7 +5,7 @@
  * Refuses to be recursive.  A zeroed struct with a rank is an unlocked lock.  In ZA_DEBUG builds
  * the ranks a thread holds are checked (thread-local counts): taking a rank at or below one held
  * asserts; only a thread that holds ZA_RANK_FORK may take several locks of one rank, because the
- * fork handlers take every size class's lock.  A try never waits and is not checked.
+ * fork handlers take every size class's lock.  A try never waits, or not for long, and is not checked.
  *
  * The slow path sleeps in FUTEX_WAIT_PRIVATE (raw system call, errno untouched) after a short spin.
  * After fork the child owns what the forking thread held and simply unlocks it.
@@ -47,6 +47,8 @@ struct za_lock {
 void za_lock_init(struct za_lock *l, enum za_rank rank);
 void za_lock(struct za_lock *l);
 bool za_trylock(struct za_lock *l);
+/* Tries for some ten microseconds, for who can do without: the holder may be stopped, for ever. */
+bool za_lock_soon(struct za_lock *l);
 void za_unlock(struct za_lock *l);
 /* In a signal handler: has the calling thread, or will it have, a lock that it cannot give back? */
 bool za_lock_any(void);

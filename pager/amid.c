@@ -12,6 +12,7 @@
  *     for F; for no lock, and for no other thread of the program but those that are here, too.
  * I2  Contents are dropped without a record's being touched: pinned, so that nothing is out, dropped by
  *     the kernel, released.
+ *     Where all is at its address any thread may, also without being in the middle of something.
  * I3  A mark is never left out: where it cannot be set, nothing is taken out any more, for ever.
  *
  * What is here may be interrupted, and be called anew by that handler: W is held as often as somebody
@@ -60,6 +61,21 @@ void za_amid_unpin(uintptr_t addr, size_t len, enum za_pin why)
     za_still_hold();
     (void)za_unpin_range(addr, len, why);
     za_still_let_go();
+}
+
+/* A step of W in its stead, in which no record changes. */
+bool za_amid_drop(uintptr_t addr, size_t len, int *result)
+{
+    if (!is_served())
+        return false;
+    za_inside_enter(); /* a signal handler must not wait for W from now on */
+    za_still_hold();
+    bool all_there = !za_pin_out(addr, len);
+    if (all_there)
+        *result = za_drop_range(addr, len);
+    za_still_let_go();
+    za_inside_leave();
+    return all_there;
 }
 
 /* -EBUSY: a page of it is still out, where the program may not write, or in the middle of a fork. */

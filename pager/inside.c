@@ -7,7 +7,8 @@
  * worker that stands still for it. So it is left undone, and done where the thread comes out.
  *
  * I1  A thread is inside from before it waits for fork's lock or for ZA_RANK_CTL until it has given it
- *     back; around a fork without handlers; and while it puts a child right that was made by one.
+ *     back; around a fork without handlers; while W stands still for it; and while it puts a child right
+ *     that was made by one.
  * I2  What is owed is done by the next thread that comes out of the last of them, with no lock of ours
  *     held: in a request, or after fork.  Not after a fork without handlers, nor after the start of
  *     our threads: whoever does that may hold any lock.

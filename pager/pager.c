@@ -207,6 +207,12 @@ int za_pager_discard(uintptr_t addr, size_t len)
     return r == -ENOSYS && !za_without(D7_ALONE) ? discard_alone(addr, len) : r;
 }
 
+int za_pager_discard_soon(uintptr_t addr, size_t len)
+{
+    int r;
+    return !za_pager_amid() && za_amid_drop(addr, len, &r) ? r : za_pager_discard(addr, len);
+}
+
 int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)
 {
     if (!za_pager_active())

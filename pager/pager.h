@@ -60,6 +60,12 @@ void za_pager_grown(uintptr_t top);
 int za_pager_discard(uintptr_t addr, size_t len);
 
 /*
+ * The same, which does not wait for the worker where all of it is at its address: the request before it
+ * may be that of a thread which has been stopped, and so may the holder of a lock that the worker waits for.
+ */
+int za_pager_discard_soon(uintptr_t addr, size_t len);
+
+/*
  * Move the contents of [from, from+len) to [to, to+len) by page tables and records: resident pages
  * move, blobs follow, nothing is brought back.  Both page-aligned, not overlapping, `to` holds no
  * live object; `from` holds nothing afterwards and reads as zeros.  Waits for the worker.  -ENOSYS

@@ -191,6 +191,7 @@ void za_inside_owe(void);
 /* amid.c: requests of a thread that can wait for nobody */
 int za_amid_pin(uintptr_t addr, size_t len, enum za_pin why);
 void za_amid_unpin(uintptr_t addr, size_t len, enum za_pin why);
+bool za_amid_drop(uintptr_t addr, size_t len, int *result); /* false: some of it is out */
 int za_amid_discard(uintptr_t addr, size_t len);
 
 /* fork.c */

@@ -59,7 +59,7 @@ static long end_whole(const struct za_range *r)
         return 0; /* another thread ends it */
     if (za_mapped_keep(r->addr))
         return 0;
-    if (za_pager_discard(r->addr, r->len) >= 0) {
+    if (za_pager_discard_soon(r->addr, r->len) >= 0) {
         za_mapped_end(r->addr);
         return 0;
     }

@@ -19,13 +19,14 @@
 #define READ_WRITE (PROT_READ | PROT_WRITE)
 #define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
 
-enum wrong { NOT_ZERO, NOT_KEPT, FIXED, ADVISED, GROWN, MOVED, REFUSED, WRONGS };
+enum wrong { NOT_ZERO, NOT_KEPT, FIXED, ADVISED, GROWN, MOVED, BARE, REFUSED, WRONGS };
 static const char *const names[WRONGS] = {"what a handler maps is zeros",
                                           "and keeps its bytes until another unmaps it",
                                           "something mapped over it stays",
                                           "what is advised away is zeros",
                                           "it grows",
                                           "it moves and leaves its place",
+                                          "a child made without handlers maps and unmaps",
                                           "every call succeeds"};
 static volatile sig_atomic_t wrong[WRONGS];
 static volatile uint32_t handled; /* by the first thread, in this process */
@@ -85,6 +86,30 @@ static void in_pieces(char *p)
     unmap(p, LEN);
 }
 
+extern pid_t _Fork(void) __attribute__((weak));
+
+static int map_in_child(char *p)
+{
+    bool ok = right(p, 0, LEN, 7) && munmap(p, LEN) == 0;
+    for (unsigned i = 0; i < 3; i++) {
+        char *q = map(LEN);
+        ok &= zero(q, 0, LEN);
+        fill(q, LEN, 8);
+        ok &= right(q, 0, LEN, 8) && munmap(q, LEN) == 0;
+    }
+    return ok ? 0 : 1;
+}
+
+static void make_child(char *p)
+{
+    int status = -1;
+    pid_t pid = _Fork ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        _exit(map_in_child(p));
+    wrong[BARE] |= waitpid(pid, &status, 0) != pid || status != 0;
+    unmap(p, LEN);
+}
+
 static void work(uint32_t n)
 {
     char **k = &kept[n % KEPT];
@@ -97,11 +122,11 @@ static void work(uint32_t n)
     fill(*k, LEN, n % KEPT);
     if (n % 4)
         return;
-    void (*const more[])(char *) = {map_over, advise, grow, move, in_pieces};
+    void (*const more[])(char *) = {map_over, advise, grow, move, in_pieces, make_child};
     char *p = map(LEN);
     wrong[NOT_ZERO] |= !zero(p, 0, LEN);
     fill(p, LEN, 7);
-    more[n / 4 % 5](p);
+    more[n / 4 % 6](p);
 }
 
 static void handle(int sig)

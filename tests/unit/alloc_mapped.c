@@ -2,9 +2,13 @@
 /* alloc_mapped -- blocks for mmap: which piece of a range is what, and what they weigh. */
 #include "alloc/mapped.h"
 
+#include <pthread.h>
+
+#include "alloc/heap.h"
 #include "alloc/live.h"
 #include "alloc/space.h"
 #include "base/stat.h"
+#include "pager/pager.h"
 #include "tests/unit/alloc_kit.h"
 
 #define LEN (3 * ZA_UNIT_SIZE + KIT_PAGE)
@@ -41,6 +45,12 @@ static void end(uintptr_t p, size_t len)
     CHECK(za_mapped_claim(p));
     (void)za_os->purge((void *)p, len); /* as munmap does */
     za_mapped_end(p);
+}
+
+static void *map_one(void *arg)
+{
+    (void)arg;
+    return za_mapped_new(LEN);
 }
 
 UNIT_TEST(a_block_is_whole_or_in_part)
@@ -190,6 +200,27 @@ UNIT_TEST(when_much_is_lost_nothing_is_served)
     CHECK(za_mapped_new(LEN) != NULL);
     za_mapped_lose(1);
     CHECK(za_mapped_new(LEN) == NULL);
+}
+
+/* Its holder may have been stopped by the thread that maps. */
+UNIT_TEST(who_finds_a_lock_held_asks_the_kernel)
+{
+    kit_start();
+    uintptr_t p = some(LEN);
+    za_mapped_prefork();
+    za_heap_prefork();
+    CHECK(za_pager_amid());
+    CHECK(za_mapped_new(LEN) == NULL);
+    pthread_t t;
+    void *got = &t;
+    CHECK_EQ(pthread_create(&t, NULL, map_one, NULL), 0);
+    CHECK_EQ(pthread_join(t, &got), 0);
+    CHECK(!got);
+    end(p, LEN); /* takes none */
+    za_heap_postfork_parent();
+    za_mapped_postfork();
+    CHECK_EQ(some(LEN), p);
+    za_alloc_check();
 }
 
 UNIT_TEST(by_itself_only_of_a_program_that_maps_much)

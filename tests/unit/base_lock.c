@@ -92,6 +92,29 @@ UNIT_TEST(who_has_one_knows)
     CHECK(!za_lock_any());
 }
 
+static void *try_soon(void *arg)
+{
+    bool got = za_lock_soon(&lock);
+    CHECK_EQ(za_lock_any(), got);
+    if (got)
+        za_unlock(&lock);
+    return got ? arg : NULL;
+}
+
+UNIT_TEST(soon_or_not_at_all)
+{
+    pthread_t t;
+    void *got = NULL;
+    for (int held = 0; held < 2; held++) {
+        if (held)
+            za_lock(&lock);
+        CHECK_EQ(pthread_create(&t, NULL, try_soon, &lock), 0);
+        CHECK_EQ(pthread_join(t, &got), 0);
+        CHECK_EQ(got != NULL, !held);
+    }
+    za_unlock(&lock);
+}
+
 static bool waits; /* atomic */
 
 static void see(int sig)

@@ -144,12 +144,44 @@ UNIT_TEST(without_a_pager_pages_are_dropped)
     check_dropped();
 }
 
+static void *sit_on_a_request(void *arg)
+{
+    (void)arg;
+    CHECK(za_mail_hold());
+    return NULL;
+}
+
+/* By another thread, which never goes on. */
+UNIT_TEST(what_is_there_is_dropped_without_a_request)
+{
+    pthread_t t;
+    start();
+    evict();
+    CHECK(region_holds(0, 12 * UNIT, 1));
+    CHECK_EQ(pthread_create(&t, NULL, sit_on_a_request, NULL), 0);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK(!za_pager_amid());
+    CHECK_EQ(za_pager_discard_soon(at(4 * UNIT), BYTES), 0);
+    CHECK_EQ(region_present(4 * UNIT, 4 * UNIT), 0);
+    CHECK(region_zero(4 * UNIT, 4 * UNIT) && region_holds(8 * UNIT, 4 * UNIT, 1));
+}
+
+UNIT_TEST(what_is_out_is_asked_for)
+{
+    start();
+    evict();
+    CHECK_EQ(za_pager_discard_soon(at(4 * UNIT), BYTES), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DISCARDED), 4 * UNIT);
+    check_dropped();
+}
+
 static void hold_and_drop(size_t i)
 {
     struct za_lock l = ZA_LOCK_INIT(ZA_RANK_HEAP);
     za_lock(&l);
     CHECK_EQ(za_pager_discard(at(i * UNIT), ZA_UNIT_SIZE), 0);
     za_unlock(&l);
+    CHECK_EQ(za_pager_discard_soon(at(i * UNIT), ZA_UNIT_SIZE), 0);
 }
 
 static void *drop_on(void *arg)
