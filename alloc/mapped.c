@@ -24,7 +24,9 @@
 #define HELD_SHARE 2u /* of the reservation: malloc needs addresses, too */
 #define LOST_MOST ((size_t)1 << 30)
 #define AUTO_FROM (16 * ZA_MIB)
-#define LISTS 32u
+#define IDLE_LEAST (64 * ZA_MIB)
+#define STEPS_SHIFT 2u /* four lists between two powers of two */
+#define LISTS (32u << STEPS_SHIFT)
 #define LOOKS 64u      /* at blocks of a list */
 #define SPARE_SHARE 4u /* a block may be longer than what is asked for by this part of it */
 #define WARM_UNITS ((2 * ZA_MIB) >> ZA_UNIT_SHIFT)
@@ -37,12 +39,16 @@ static uint32_t lists[LISTS]; /* (l) by log2 of their units; a unit + 1, 0: none
 static uint32_t
     fresh; /* (a) likewise: those that are in no list yet; only pushed, or taken whole */
 static size_t held, lost; /* (a) bytes */
+static size_t idle;       /* (a) bytes of UNMAPPED ones */
 static size_t warm;       /* (a) bytes of those that are kept with their pages */
 static size_t mapped;     /* (a) bytes, with `mmap:auto`, until they are enough */
 
+/* Those of a list differ by less than a quarter. */
 static unsigned list_of(uint32_t units)
 {
-    return 31u - (unsigned)__builtin_clz(units);
+    unsigned lg = 31u - (unsigned)__builtin_clz(units);
+    uint64_t behind = ((uint64_t)units << STEPS_SHIFT >> lg) - (1u << STEPS_SHIFT);
+    return (lg << STEPS_SHIFT) + (unsigned)behind;
 }
 
 static size_t bytes_of(uint32_t unit)
@@ -90,6 +96,15 @@ static bool change(uint32_t unit, uint8_t from, uint8_t to)
                                        __ATOMIC_ACQUIRE);
 }
 
+/* One that is nobody's becomes somebody's, or is spoilt. */
+static bool leave(uint32_t unit)
+{
+    if (!change(unit, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT))
+        return false;
+    (void)__atomic_sub_fetch(&idle, bytes_of(unit), __ATOMIC_RELAXED);
+    return true;
+}
+
 static void sort_fresh_locked(void)
 {
     uint32_t next, found = __atomic_exchange_n(&fresh, 0, __ATOMIC_ACQUIRE);
@@ -114,7 +129,7 @@ static uint32_t take_from(uint32_t *list, uint32_t units)
             continue;
         }
         *list = s->next;
-        if (fits && change(found - 1, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT)) /* I4 */
+        if (fits && leave(found - 1)) /* I4 */
             return found;
     }
     return 0;
@@ -133,9 +148,15 @@ static uint32_t take(uint32_t units)
     return found;
 }
 
-/* A new one, zeros to the end of its last unit. */
+/*
+ * A new one, zeros to the end of its last unit.  None where as much as the program holds lies idle: it maps
+ * what fits into nothing that it has unmapped, and would go on until there are no addresses.
+ */
 static uint32_t make(uint32_t units)
 {
+    size_t most = za_max(__atomic_load_n(&held, __ATOMIC_RELAXED), IDLE_LEAST);
+    if (__atomic_load_n(&idle, __ATOMIC_RELAXED) > most)
+        return 0;
     void *p = za_large_zeros(units);
     return p ? unit_of((uintptr_t)p) + 1 : 0;
 }
@@ -167,7 +188,7 @@ static void clear(uint32_t unit)
     void *p = (void *)za_unit_addr(unit);
     if (!s->size)
         return;
-    if (is_young(s) || za_pager_discard((uintptr_t)p, bytes_of(unit)) < 0)
+    if (is_young(s) || za_pager_discard_soon((uintptr_t)p, bytes_of(unit)) < 0)
         memset(p, 0, s->size);
     cool(unit);
 }
@@ -187,6 +208,7 @@ void *za_mapped_new(size_t len)
     uint32_t unit = found - 1;
     weigh(bytes_of(unit));
     za_spans[unit].since = za_os->now();
+    za_spans[unit].left = 0;
     __atomic_store_n(&za_spans[unit].size, za_align_up(len, za_os->page_size), __ATOMIC_RELEASE);
     za_map_set(unit, ZA_MAP_MAPPED);
     za_stat_add(ZA_STAT_MAPPED_BLOCKS, 1);
@@ -239,18 +261,32 @@ enum za_mapped_part za_mapped_piece(uintptr_t addr, uintptr_t end, size_t *len)
 
 /* ---- end ------------------------------------------------------------------ */
 
+void za_mapped_lose_part(uintptr_t addr, size_t len)
+{
+    uint32_t head = head_of(addr);
+    if (head == ZA_NO_UNIT)
+        return;
+    za_mapped_lose(len);
+    (void)__atomic_add_fetch(&za_spans[head].left, (uint32_t)(len / za_os->page_size),
+                             __ATOMIC_RELAXED);
+}
+
 bool za_mapped_claim(uintptr_t addr)
 {
     uint32_t unit = unit_of(addr);
     if (!change(unit, ZA_MAP_MAPPED, ZA_MAP_SPOILT))
         return false;
     weigh(-bytes_of(unit));
+    uint32_t parts = __atomic_exchange_n(&za_spans[unit].left, 0, __ATOMIC_RELAXED);
+    if (parts)
+        za_mapped_lose(-(parts * za_os->page_size));
     return true;
 }
 
 static void set_free(uint32_t unit)
 {
     uint32_t top = __atomic_load_n(&fresh, __ATOMIC_RELAXED);
+    (void)__atomic_add_fetch(&idle, bytes_of(unit), __ATOMIC_RELAXED);
     za_map_set(unit, ZA_MAP_UNMAPPED);
     do
         za_spans[unit].next = top;
@@ -283,6 +319,15 @@ void za_mapped_shrink(uintptr_t addr, size_t len)
     __atomic_store_n(&za_spans[unit_of(addr)].size, len, __ATOMIC_RELEASE);
 }
 
+bool za_mapped_grow(uintptr_t addr, size_t len)
+{
+    uint32_t unit = unit_of(addr);
+    if (len > bytes_of(unit))
+        return false;
+    za_mapped_shrink(addr, len);
+    return true;
+}
+
 void za_mapped_spoil(uintptr_t addr, uintptr_t end)
 {
     for (size_t len; addr < end; addr += len) {
@@ -290,7 +335,7 @@ void za_mapped_spoil(uintptr_t addr, uintptr_t end)
             za_mapped_piece(addr, end, &len) == ZA_MAPPED_NONE ? ZA_NO_UNIT : head_of(addr);
         if (head == ZA_NO_UNIT)
             continue;
-        bool gone = change(head, ZA_MAP_UNMAPPED, ZA_MAP_SPOILT);
+        bool gone = leave(head);
         if (gone)
             cool(head);
         if (gone || za_mapped_claim(za_unit_addr(head)))

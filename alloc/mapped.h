@@ -15,7 +15,8 @@
  *
  * A block ends when it is unmapped whole, by one call, which may unmap others, too.  What is
  * unmapped in pieces is emptied, and its addresses are lost.  So that neither these nor their books
- * come to much, nothing is served any more once a GiB of addresses is lost.
+ * come to much, nothing is served any more once a GiB of addresses is lost; and none is made while
+ * more lies UNMAPPED than the program holds, of which none is of the right length.
  *
  * Warm: a short one that has not lived for long keeps its pages, for a program that maps and unmaps all the
  * time: clearing them costs less than dropping, which while the pager works is a request to it, and than
@@ -73,8 +74,12 @@ bool za_mapped_keep(uintptr_t addr);
 void za_mapped_end(uintptr_t addr);
 /* So many bytes will not be used again. */
 void za_mapped_lose(size_t len);
+/* Those of a part of an ordinary one, until that ends whole. */
+void za_mapped_lose_part(uintptr_t addr, size_t len);
 /* A WHOLE has become shorter; what lies behind is empty.  len > 0 */
 void za_mapped_shrink(uintptr_t addr, size_t len);
+/* A WHOLE becomes longer, if there is room in its last unit, which is empty behind it. */
+bool za_mapped_grow(uintptr_t addr, size_t len);
 /* Something has been, or will be done to [addr, end) that the next owner would feel. */
 void za_mapped_spoil(uintptr_t addr, uintptr_t end);
 

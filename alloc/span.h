@@ -83,7 +83,7 @@ struct za_span {
     uint32_t next;  /* (c) span: list of its bucket; (h) free and dirty: younger in the age list;
                        (o) on its way to the page heap: list of the dead */
     uint32_t prev;  /* (c) span; (h) free and dirty: older */
-    uint32_t left;  /* (h) free: tree */
+    uint32_t left;  /* (h) free: tree; (a) mapped: pages that were unmapped by themselves */
     uint32_t right; /* (h) free: tree */
     uint32_t units; /* (h, o read) length of the run, in its first record */
     uint32_t head;  /* (h, o, a) tail: first unit of the run */

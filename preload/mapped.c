@@ -69,7 +69,7 @@ static long end_whole(const struct za_range *r)
 
 static long end_part(const struct za_range *r)
 {
-    za_mapped_lose(r->len);
+    za_mapped_lose_part(r->addr, r->len);
     if (za_pager_discard(r->addr, r->len) >= 0)
         return 0;
     za_mapped_spoil(r->addr, r->addr + r->len);

@@ -357,8 +357,9 @@ static long unmap_heap(uintptr_t p, size_t len)
     long rc = empty_heap(&r);
     if (rc < 0)
         return rc;
+    uintptr_t end = p + za_align_up(len, za_os->page_size), heap_end = za_heap_base + za_heap_size;
     long before = unmap_some(p, r.addr);
-    long behind = unmap_some(r.addr + r.len, p + za_align_up(len, za_os->page_size));
+    long behind = unmap_some(heap_end, end); /* what of the heap is not in use yet stays its own */
     return before < 0 ? before : behind;
 }
 
@@ -412,19 +413,6 @@ struct move {
     void *to;
 };
 
-/* Copied: a mapping that begins in the heap and goes on elsewhere could not grow another time. */
-static long grow_mapped(const struct move *m)
-{
-    void *to = za_mapped_new(m->len);
-    if (!to)
-        to = map(NULL, m->len, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (to == MAP_FAILED)
-        return -ENOMEM;
-    memcpy(to, (const void *)m->from.addr, m->from.len);
-    (void)empty_heap(&m->from);
-    return (long)to;
-}
-
 /* The kernel moves what is one mapping; a block may lie in two, of which one is registered already. */
 static long move_pages(const struct za_range *from, long to, size_t len)
 {
@@ -439,8 +427,8 @@ static long move_pages(const struct za_range *from, long to, size_t len)
     return rc;
 }
 
-/* The first pages go to a mapping of their own; their old place stays, registered and empty. */
-static long carry_off(const struct move *m)
+/* The first pages go to a mapping of their own. */
+static long carry(const struct move *m)
 {
     int fixed = m->flags & MREMAP_FIXED ? MAP_FIXED : 0;
     long to = za_sys6(SYS_mmap, (long)m->to, (long)m->len, READ_WRITE,
@@ -452,11 +440,53 @@ static long carry_off(const struct move *m)
         (void)za_sys2(SYS_munmap, to, m->len);
         return rc;
     }
+    return to;
+}
+
+/* Their old place stays, registered and empty. */
+static long carry_off(const struct move *m)
+{
+    long to = carry(m);
+    if ((unsigned long)to > -4096ul)
+        return to;
     if (m->flags & MREMAP_DONTUNMAP)
         (void)make_fresh(&m->from);
     else
         (void)empty_heap(&m->from);
     return to;
+}
+
+/*
+ * Pages that were moved are a mapping of their own, and one that is two could not grow another time. So what
+ * is behind them goes, and they grow there, or where there is room.
+ */
+static long make_one(long at, size_t have, size_t len)
+{
+    if (have < len)
+        (void)za_sys2(SYS_munmap, at + (long)have, len - have);
+    return za_sys4(SYS_mremap, at, have, len, MREMAP_MAYMOVE);
+}
+
+/*
+ * From then on it is the kernel's, which moves no byte when it grows, and needs no memory for what was never
+ * touched.
+ */
+static long grow_mapped(const struct move *m)
+{
+    if (za_mapped_grow(m->from.addr, m->len))
+        return (long)m->from.addr;
+    long to = carry(m);
+    if ((unsigned long)to > -4096ul)
+        return to;
+    long at = make_one(to, m->from.len, m->len);
+    if ((unsigned long)at >
+        -4096ul) { /* somebody has taken the room meanwhile, and there is no other */
+        memcpy((void *)m->from.addr, (const void *)to, m->from.len);
+        (void)za_sys2(SYS_munmap, to, m->from.len);
+        return at;
+    }
+    (void)empty_heap(&m->from);
+    return at;
 }
 
 static bool overlap(const struct move *m)
