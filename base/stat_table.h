@@ -80,6 +80,8 @@
     X(PG_REFUSED_OTHER, "pager.refused.other", COUNTER, "pages", "any other refusal") \
     X(PG_UNSAID, "pager.unsaid", COUNTER, "pages", \
       "pages that the kernel moved and did not say so: moved back") \
+    X(PG_STOPPED, "pager.stopped", GAUGE, "", \
+      "1: a signal handler came when a range could not be marked, and nothing goes out any more") \
     X(PG_HELD, "pager.held", COUNTER, "", \
       "remap: times that devices might have been writing to memory: nothing is taken out") \
     X(PG_UNSHARED, "pager.unshared", COUNTER, "pages", "pages made exclusive again after a fork") \

@@ -147,6 +147,7 @@ int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why)
 void za_pin_everything(void)
 {
     __atomic_store_n(&everything, 1, __ATOMIC_SEQ_CST);
+    za_stat_set(ZA_STAT_PG_STOPPED, 1);
 }
 
 /* Is it out?  Not what F has brought back, or fills with zeros: it is about to say so. */

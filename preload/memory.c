@@ -413,13 +413,25 @@ struct move {
     void *to;
 };
 
+/* A chunk is one mapping, unless something was done to a part of it: then its bytes go. */
+static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len)
+{
+    uintptr_t at = from->addr, end = from->addr + len, next;
+    for (; at < end; at = next) {
+        next = za_min(za_align_up(at + 1, ZA_CHUNK_SIZE), end);
+        void *there = (void *)(to + (at - from->addr));
+        if (za_os->remap((void *)at, there, next - at) < 0)
+            memcpy(there, (const void *)at, next - at);
+    }
+}
+
 /* The kernel moves what is one mapping; a block may lie in two, of which one is registered already. */
 static long move_pages(const struct za_range *from, long to, size_t len)
 {
     bool pinned = pin(from, ZA_PIN_CALL);
     int rc = za_os->remap((void *)from->addr, (void *)to, len);
     if (rc < 0 && za_mapped_ordinary(from)) {
-        memcpy((void *)to, (const void *)from->addr, len);
+        move_by_chunks(from, (uintptr_t)to, len);
         rc = 0;
     }
     if (pinned)
@@ -456,15 +468,32 @@ static long carry_off(const struct move *m)
     return to;
 }
 
+/* What was never touched is not to take memory where it goes. */
+static void copy_sparse(char *to, const char *from, size_t len)
+{
+    const size_t page = za_os->page_size;
+    for (size_t at = 0; at < len; at += page)
+        if (from[at] || memcmp(from + at, from + at + 1, page - 1) != 0)
+            memcpy(to + at, from + at, page);
+}
+
 /*
- * Pages that were moved are a mapping of their own, and one that is two could not grow another time. So what
- * is behind them goes, and they grow there, or where there is room.
+ * Pages that were moved are a mapping of their own, or two, and what is not one could not grow another time.
+ * So what is behind them goes, and they grow there, or where there is room.
  */
 static long make_one(long at, size_t have, size_t len)
 {
     if (have < len)
         (void)za_sys2(SYS_munmap, at + (long)have, len - have);
-    return za_sys4(SYS_mremap, at, have, len, MREMAP_MAYMOVE);
+    long one = za_sys4(SYS_mremap, at, have, len, MREMAP_MAYMOVE);
+    if (one != -EFAULT)
+        return one;
+    one = za_sys6(SYS_mmap, 0, (long)len, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if ((unsigned long)one <= -4096ul) {
+        copy_sparse((char *)one, (const char *)at, have);
+        (void)za_sys2(SYS_munmap, at, have);
+    }
+    return one;
 }
 
 /*
@@ -473,8 +502,8 @@ static long make_one(long at, size_t have, size_t len)
  */
 static long grow_mapped(const struct move *m)
 {
-    if (za_mapped_grow(m->from.addr, m->len))
-        return (long)m->from.addr;
+    if (!(m->flags & MREMAP_MAYMOVE))
+        return -ENOMEM;
     long to = carry(m);
     if ((unsigned long)to > -4096ul)
         return to;
@@ -511,8 +540,8 @@ static long remap_heap(const struct move *m)
             za_mapped_shrink(m->from.addr, m->len);
         return rc < 0 ? rc : (long)m->from.addr;
     }
-    if (!elsewhere && (m->flags & MREMAP_MAYMOVE) && za_mapped_ordinary(&m->from))
-        return grow_mapped(m);
+    if (!elsewhere && za_mapped_ordinary(&m->from))
+        return za_mapped_grow(m->from.addr, m->len) ? (long)m->from.addr : grow_mapped(m);
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
 }
 

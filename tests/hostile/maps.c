@@ -141,6 +141,85 @@ static void protections(void)
     (void)munmap(p, LEN);
 }
 
+static size_t resident(const char *p, size_t len)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < len; at += UNIT)
+        n += present(p + at, UNIT);
+    return n;
+}
+
+static void grows(void)
+{
+    uint64_t before = held();
+    const size_t less = 3 * UNIT - 2 * PAGE, big = 256u << 20, bigger = big + big / 4;
+    char *p = map(less);
+    fill(p, less, 7);
+    char *q = mremap(p, less, 3 * UNIT, 0);
+    point("mremap grows in its last unit",
+          q == p && right(p, 0, less, 7) && zero(p, less, 3 * UNIT));
+    point("and goes whole", munmap(p, 3 * UNIT) == 0 && held() == before);
+    p = map(big);
+    p[0] = p[big / 2] = p[big - 1] = 1;
+    q = mremap(p, big, bigger, MREMAP_MAYMOVE);
+    point("what was never touched takes no memory when it grows",
+          q != MAP_FAILED && resident(q, bigger) < 300 && q[0] + q[big / 2] + q[big - 1] == 3);
+    q = mremap(q, bigger, big + big, MREMAP_MAYMOVE);
+    point("it grows again", q != MAP_FAILED && q[0] + q[big / 2] + q[big - 1] == 3);
+    point("and is the kernel's", munmap(q, big + big) == 0 && held() == before);
+}
+
+/* Lengths that do not fit into what the one before has left behind. */
+static void alternate(void)
+{
+    enum { N = 12, ROUNDS = 60 };
+    const uint64_t before = held(), committed = stat_of("stats.heap.committed");
+    char *p[N] = {0}, *last[N] = {0};
+    size_t len = 0, last_len = 0;
+    bool ok = true;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        len = (64 + (size_t)i * 61 % 200) * UNIT;
+        for (unsigned j = 0; j < N; j++) {
+            p[j] = map(len);
+            ok &= p[j] != MAP_FAILED && !p[j][0] && !p[j][len - 1];
+            if (last[j])
+                ok &= munmap(last[j], last_len) == 0;
+        }
+        memcpy(last, p, sizeof(last));
+        last_len = len;
+    }
+    for (unsigned j = 0; j < N; j++)
+        ok &= munmap(last[j], last_len) == 0;
+    point("addresses that lie idle are bounded",
+          ok && held() == before && stat_of("stats.heap.committed") < committed + (1ul << 30));
+}
+
+/* Other parts of the same block, again and again, and then all of it. */
+static void worn(void)
+{
+    uint64_t lost = stat_of("stats.mapped.lost");
+    for (unsigned i = 0; i < 50; i++) {
+        char *p = map(LEN);
+        (void)munmap(p, UNIT);
+        (void)munmap(p, UNIT);
+        (void)munmap(p, LEN);
+    }
+    point("what ends whole is not lost", stat_of("stats.mapped.lost") == lost);
+    char *p = map(LEN);
+    (void)munmap(p, LEN + (1ul << 30));
+    char *q[20];
+    bool ok = true;
+    for (unsigned i = 0; i < 20; i++) {
+        q[i] = malloc(16u << 20);
+        ok &= q[i] != NULL;
+        if (ok)
+            q[i][0] = q[i][(16u << 20) - 1] = 1;
+    }
+    for (unsigned i = 0; i < 20; i++)
+        free(q[i]);
+    point("munmap beyond the heap's end in use leaves the rest to it", ok);
+}
+
 static void remaps(void)
 {
     uint64_t before = held();
@@ -423,6 +502,7 @@ int main(int argc, char **argv)
     pieces();
     protections();
     remaps();
+    worn();
     overlaid();
     ring();
     traces();
@@ -430,5 +510,7 @@ int main(int argc, char **argv)
     forks();
     misused();
     threads();
+    grows();
+    alternate(); /* these leave idle addresses behind, so that the kernel serves some: last */
     return end();
 }
