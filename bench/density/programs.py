@@ -71,7 +71,7 @@ class Program:
 
     name = ""
     remark = ""
-    conf = ""           # zalloc's
+    conf = "mmap:auto"  # zalloc's
     malloc_sees = True  # most of what it holds
 
     def __init__(self, how, data, directory):
@@ -272,8 +272,6 @@ class Pymalloc(Python):
     """The same with Python's own allocator, whose arenas come from mmap."""
 
     name = "python3 as it comes"
-    remark = "zalloc: mmap:true"
-    conf = "mmap:true"
 
     def start(self):
         lines = (line + b"\n" for line in self.data.json_lines())
@@ -338,8 +336,6 @@ class Compiler(Program):
     """g++ in the middle of writing its assembly, to a pipe that nobody empties."""
 
     name = "g++, in mid-compile"
-    malloc_sees = False
-    remark = "most of its heap comes from mmap: malloc sees little of it"
 
     def start(self):
         cxx, = need("g++")
@@ -362,13 +358,13 @@ class Compiler(Program):
             return "pipe_write" in f.read()
 
 
-class MappedCompiler(Compiler):
-    """The same; what it maps is compressed, too."""
+class MallocsCompiler(Compiler):
+    """The same; what it maps itself, which is most of it, is left alone."""
 
-    name = "g++, mmap:true"
-    malloc_sees = True
-    remark = "zalloc: mmap:true"
-    conf = "mmap:true"
+    name = "g++, malloc's alone"
+    malloc_sees = False
+    remark = "zalloc: mmap:false, as it comes"
+    conf = "mmap:false"
 
 
 class Postgres(Program):
@@ -468,4 +464,4 @@ class Postgres(Program):
 
 
 PROGRAMS = (RedisStrings, RedisHashes, RedisDeleted, Memcached, Sqlite, Python, Pymalloc, Perl,
-            Compiler, MappedCompiler, Postgres)
+            Compiler, MallocsCompiler, Postgres)
