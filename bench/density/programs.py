@@ -272,6 +272,7 @@ class Pymalloc(Python):
     """The same with Python's own allocator, whose arenas come from mmap."""
 
     name = "python3 as it comes"
+    remark = "its own allocator, whose arenas come from mmap"
 
     def start(self):
         lines = (line + b"\n" for line in self.data.json_lines())
