@@ -506,7 +506,18 @@ void za_plan_dense(bool polite)
     }
 }
 
-/* The pages' contents are new or gone: their units start over. */
+static void sooner(uint32_t *due, uint32_t at)
+{
+    uint32_t was = __atomic_load_n(due, __ATOMIC_RELAXED);
+    while (was > at &&
+           !__atomic_compare_exchange_n(due, &was, at, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+/*
+ * The pages' contents are new or gone: their units start over.  By W, or while it stands still (amid.c), by several
+ * threads at once, of which each has units of its own.
+ */
 void za_plan_rested(size_t first_page, size_t npages)
 {
     size_t end = first_page + npages, known = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
@@ -519,7 +530,6 @@ void za_plan_rested(size_t first_page, size_t npages)
         za_pg.units[u].backoff = 0;
         za_pg.units[u].due = due;
         struct za_chunk *c = &za_pg.chunks[u / ZA_UNITS_PER_CHUNK];
-        if (c->due > due)
-            c->due = due;
+        sooner(&c->due, due);
     }
 }
