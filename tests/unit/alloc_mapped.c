@@ -258,6 +258,60 @@ UNIT_TEST(by_itself_only_where_something_compresses)
     CHECK(za_mapped_wanted(ZA_GIB)); /* what nobody has found out yet */
 }
 
+UNIT_TEST(while_much_lies_idle_no_addresses_are_taken)
+{
+    kit_start();
+    const size_t len = 24 * ZA_MIB;
+    uintptr_t p[4];
+    for (unsigned i = 0; i < 4; i++)
+        p[i] = (uintptr_t)za_mapped_new(len);
+    for (unsigned i = 0; i < 4; i++)
+        end(p[i], len);
+    CHECK(!za_mapped_new(len / 2)); /* nothing that fits, and 96 MiB of the others */
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(za_mapped_new(len));
+    CHECK(za_mapped_new(len / 2)); /* 48 */
+    za_alloc_check();
+}
+
+UNIT_TEST(a_fit_is_found_among_many_others)
+{
+    kit_start();
+    uintptr_t p[200], q = some(50 * ZA_UNIT_SIZE);
+    for (unsigned i = 0; i < 200; i++)
+        p[i] = some((30 + i % 3) * ZA_UNIT_SIZE);
+    end(q, 50 * ZA_UNIT_SIZE);
+    for (unsigned i = 0; i < 200; i++)
+        end(p[i], (30 + i % 3) * ZA_UNIT_SIZE);
+    CHECK_EQ(some(49 * ZA_UNIT_SIZE), q);
+}
+
+UNIT_TEST(it_grows_in_its_last_unit)
+{
+    kit_start();
+    uintptr_t p = some(LEN);
+    CHECK(za_mapped_grow(p, UNITS));
+    CHECK(kit_zero((char *)p + LEN, UNITS - LEN));
+    CHECK_EQ(piece(p, p + LEN, LEN), ZA_MAPPED_PART);
+    CHECK(!za_mapped_grow(p, UNITS + KIT_PAGE));
+    end(p, UNITS);
+}
+
+UNIT_TEST(parts_are_lost_until_all_of_it_ends)
+{
+    kit_start();
+    uintptr_t p = some(LEN);
+    za_mapped_lose_part(p + KIT_PAGE, KIT_PAGE);
+    za_mapped_lose_part(p + KIT_PAGE, KIT_PAGE);
+    CHECK_EQ(lost(), 2 * KIT_PAGE);
+    end(p, LEN);
+    CHECK_EQ(lost(), 0);
+    p = some(LEN);
+    za_mapped_lose_part(p, KIT_PAGE);
+    za_mapped_spoil(p, p + KIT_PAGE);
+    CHECK_EQ(lost(), UNITS);
+}
+
 UNIT_TEST(its_pages_are_alive)
 {
     uint64_t mask[ZA_CHUNK_SIZE / 16 / 64] = {0};
