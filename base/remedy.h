@@ -74,6 +74,7 @@
     X(D7_KEY, "d7-key", "D7", "pages come back before pkey_mprotect") \
     X(D7_UNMAP, "d7-unmap", "D7", "munmap of heap memory empties it and keeps the addresses") \
     X(D7_REMAP, "d7-remap", "D7", "mremap of heap memory brings the pages along") \
+    X(D7_FILE, "d7-file", "D7", "a child registers what is left of a chunk") \
     X(D7_MAP_OVER, "d7-map-over", "D7", "what is mapped over heap memory is left alone") \
     X(D8_MOVED, "d8-moved", "D8", "a page that MOVE refuses is copied when its block moves") \
     X(D9_OWN_STACKS, "d9-own-stacks", "D9", "stacks of our threads lie outside the heap") \

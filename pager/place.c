@@ -14,6 +14,8 @@
  *
  * Locks: none (W only, or a single-threaded child).  May sleep: mmap_lock.  Allocates: by os.
  */
+#include <errno.h>
+
 #include "base/remedy.h"
 #include "base/stat.h"
 #include "pager/private.h"
@@ -165,6 +167,23 @@ void za_place_unregister_all(void)
 }
 
 /*
+ * A chunk over part of which the program has mapped what cannot be registered, a file, since it was.  Nothing is out
+ * there: those units are pinned.
+ */
+static int register_units(int fd, size_t chunk)
+{
+    char *heap = (char *)za_pg.base + (chunk << ZA_CHUNK_SHIFT);
+    char *mirror = (char *)za_pg.mirror + (chunk << ZA_CHUNK_SHIFT);
+    int r = za_pg.mover->reported ? za_os->uffd_register(fd, mirror, ZA_CHUNK_SIZE) : 0;
+    for (size_t i = 0; r == 0 && i < ZA_UNITS_PER_CHUNK; i++) {
+        r = za_os->uffd_register(fd, heap + (i << ZA_UNIT_SHIFT), ZA_UNIT_SIZE);
+        if (r < 0 && za_pin_holds(chunk * ZA_UNITS_PER_CHUNK + i))
+            r = 0;
+    }
+    return r;
+}
+
+/*
  * A child without an inherited userfaultfd: everything registered once is registered with its own.
  */
 int za_place_register_again(int fd)
@@ -173,7 +192,9 @@ int za_place_register_again(int fd)
     if (bell < 0)
         return bell;
     for (size_t c = 0; c < za_pg.records_ready; c++) {
-        int r = za_pg.chunks[c].registered ? register_both(fd, c) : 0;
+        if (!za_pg.chunks[c].registered || register_both(fd, c) == 0)
+            continue;
+        int r = za_without(D7_FILE) ? -EINVAL : register_units(fd, c);
         if (r < 0)
             return r;
     }

@@ -52,6 +52,7 @@
 #include "os/os.h"
 #include "os/sys.h"
 #include "pager/pager.h"
+#include "preload/carry.h"
 #include "preload/export.h"
 #include "preload/holes.h"
 #include "preload/mapped.h"
@@ -405,60 +406,10 @@ ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t off
 ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int fd, off_t offset);
 #endif
 
-/* What mremap was asked for, lengths in whole pages. */
-struct move {
-    struct za_range from;
-    size_t len;
-    int flags;
-    void *to;
-};
-
-/* A chunk is one mapping, unless something was done to a part of it: then its bytes go. */
-static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len)
-{
-    uintptr_t at = from->addr, end = from->addr + len, next;
-    for (; at < end; at = next) {
-        next = za_min(za_align_up(at + 1, ZA_CHUNK_SIZE), end);
-        void *there = (void *)(to + (at - from->addr));
-        if (za_os->remap((void *)at, there, next - at) < 0)
-            memcpy(there, (const void *)at, next - at);
-    }
-}
-
-/* The kernel moves what is one mapping; a block may lie in two, of which one is registered already. */
-static long move_pages(const struct za_range *from, long to, size_t len)
-{
-    bool pinned = pin(from, ZA_PIN_CALL);
-    int rc = za_os->remap((void *)from->addr, (void *)to, len);
-    if (rc < 0 && za_mapped_ordinary(from)) {
-        move_by_chunks(from, (uintptr_t)to, len);
-        rc = 0;
-    }
-    if (pinned)
-        unpin(from, ZA_PIN_CALL);
-    return rc;
-}
-
-/* The first pages go to a mapping of their own. */
-static long carry(const struct move *m)
-{
-    int fixed = m->flags & MREMAP_FIXED ? MAP_FIXED : 0;
-    long to = za_sys6(SYS_mmap, (long)m->to, (long)m->len, READ_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
-    if ((unsigned long)to > -4096ul)
-        return to;
-    long rc = move_pages(&m->from, to, za_min(m->len, m->from.len));
-    if (rc < 0) {
-        (void)za_sys2(SYS_munmap, to, m->len);
-        return rc;
-    }
-    return to;
-}
-
 /* Their old place stays, registered and empty. */
-static long carry_off(const struct move *m)
+static long carry_off(const struct za_move *m)
 {
-    long to = carry(m);
+    long to = za_carry(m);
     if ((unsigned long)to > -4096ul)
         return to;
     if (m->flags & MREMAP_DONTUNMAP)
@@ -468,46 +419,18 @@ static long carry_off(const struct move *m)
     return to;
 }
 
-/* What was never touched is not to take memory where it goes. */
-static void copy_sparse(char *to, const char *from, size_t len)
-{
-    const size_t page = za_os->page_size;
-    for (size_t at = 0; at < len; at += page)
-        if (from[at] || memcmp(from + at, from + at + 1, page - 1) != 0)
-            memcpy(to + at, from + at, page);
-}
-
-/*
- * Pages that were moved are a mapping of their own, or two, and what is not one could not grow another time.
- * So what is behind them goes, and they grow there, or where there is room.
- */
-static long make_one(long at, size_t have, size_t len)
-{
-    if (have < len)
-        (void)za_sys2(SYS_munmap, at + (long)have, len - have);
-    long one = za_sys4(SYS_mremap, at, have, len, MREMAP_MAYMOVE);
-    if (one != -EFAULT)
-        return one;
-    one = za_sys6(SYS_mmap, 0, (long)len, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if ((unsigned long)one <= -4096ul) {
-        copy_sparse((char *)one, (const char *)at, have);
-        (void)za_sys2(SYS_munmap, at, have);
-    }
-    return one;
-}
-
 /*
  * From then on it is the kernel's, which moves no byte when it grows, and needs no memory for what was never
  * touched.
  */
-static long grow_mapped(const struct move *m)
+static long grow_mapped(const struct za_move *m)
 {
     if (!(m->flags & MREMAP_MAYMOVE))
         return -ENOMEM;
-    long to = carry(m);
+    long to = za_carry(m);
     if ((unsigned long)to > -4096ul)
         return to;
-    long at = make_one(to, m->from.len, m->len);
+    long at = za_carry_grow(to, m->from.len, m->len);
     if ((unsigned long)at >
         -4096ul) { /* somebody has taken the room meanwhile, and there is no other */
         memcpy((void *)m->from.addr, (const void *)to, m->from.len);
@@ -518,13 +441,13 @@ static long grow_mapped(const struct move *m)
     return at;
 }
 
-static bool overlap(const struct move *m)
+static bool overlap(const struct za_move *m)
 {
     uintptr_t to = (uintptr_t)m->to;
     return to < m->from.addr + m->from.len && m->from.addr < to + m->len;
 }
 
-static long remap_heap(const struct move *m)
+static long remap_heap(const struct za_move *m)
 {
     bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
     if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 ||
@@ -551,7 +474,7 @@ static void *remap(void *p, size_t old_len, size_t len, int flags, void *to)
         return libc.mremap ? libc.mremap(p, old_len, len, flags, to)
                            : (void *)result(za_sys5(SYS_mremap, p, old_len, len, flags, to));
     size_t page = za_os->page_size;
-    const struct move m = {
+    const struct za_move m = {
         {(uintptr_t)p, za_align_up(old_len, page)}, za_align_up(len, page), flags, to};
     return (void *)result(remap_heap(&m));
 }

@@ -7,6 +7,7 @@
  */
 #include "dangers.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -179,6 +180,20 @@ static void keyed(void)
         !forbid_userfaultfd())
         not_here("no protection keys, or no seccomp");
     point("a child reads keyed pages", status_of(reads_last) == 0);
+}
+
+/* What cannot be registered lies in the middle of a chunk that was. */
+static void over(void)
+{
+    without_announcement();
+    int fd = open("/proc/self/exe", O_RDONLY);
+    char *p = block(LEN, 3);
+    last_block = block(LEN, 2);
+    evict();
+    if (fd < 0 || mmap(p + LEN / 2, UNIT, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED)
+        not_here("no file to map");
+    evict();
+    point("a child lives with a file over the heap", status_of(reads_last) == 0);
 }
 
 /* The kernel announces a child with a descriptor, for which there is no room. */
@@ -632,6 +647,7 @@ static const struct danger dangers[] = {
     {"changing", changing},
     {"filed", filed},
     {"keyed", keyed},
+    {"over", over},
     {"bare", bare},
     {"bare-life", bare_life},
     {"stranger", stranger},

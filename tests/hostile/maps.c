@@ -149,6 +149,36 @@ static size_t resident(const char *p, size_t len)
     return n;
 }
 
+/* Blocks that the kernel would move together with what is around the place, or in two steps. */
+static void moves(void)
+{
+    const size_t big = 256 * UNIT, small = 16 * UNIT;
+    char *around = map(big), *low = map(big), *untouched = map(small), *high = map(big);
+    fill(around, big, 90);
+    (void)mprotect(low, big, PROT_READ);
+    (void)mprotect(high, big, PROT_READ);
+    (void)go_cold(around, big);
+    sleep_ms(100);
+    char *to = around + big / 2;
+    point("mremap into the heap",
+          mremap(untouched, small, small - PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to &&
+              zero(to, 0, small - PAGE));
+    point("takes nothing else along",
+          right(around, 0, big / 2, 90) && right(around, big / 2 + small, big, 90));
+    (void)munmap(low, big);
+    (void)munmap(high, big);
+    char *p = map(big);
+    fill(p, big, 91);
+    (void)mmap(p, big / 2, READ_WRITE, PRIVATE | MAP_FIXED, -1, 0);
+    fill(p, big, 91);
+    (void)go_cold(p + big / 2, big / 2);
+    char *q = mremap(p, big, 2 * big, MREMAP_MAYMOVE);
+    point("mremap of what is two mappings moves all or nothing",
+          right(q == MAP_FAILED ? p : q, 0, big, 91));
+    (void)munmap(q == MAP_FAILED ? p : q, q == MAP_FAILED ? big : 2 * big);
+    (void)munmap(around, big);
+}
+
 static void grows(void)
 {
     uint64_t before = held();
@@ -510,6 +540,7 @@ int main(int argc, char **argv)
     forks();
     misused();
     threads();
+    moves();
     grows();
     alternate(); /* these leave idle addresses behind, so that the kernel serves some: last */
     return end();

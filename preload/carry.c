@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * carry -- see carry.h.
+ *
+ * I1  The kernel moves only what is one mapping, so that it moves all of it or nothing, and only to where no
+ *     neighbour is registered.
+ * I2  No hole is left in the heap: what is mapped there for a move that fails stays.
+ *
+ * Locks, sleep, faults: see carry.h.
+ */
+#define _GNU_SOURCE
+#include "preload/carry.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/mapped.h"
+#include "os/os.h"
+#include "os/sys.h"
+#include "pager/pager.h"
+
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+
+/*
+ * Is it one mapping?  Growing in place has no room, which the kernel says after it has looked.  Of more than one
+ * some kernels move what they can, and stop.
+ */
+static bool is_one(uintptr_t at, size_t len)
+{
+    size_t page = za_os->page_size;
+    long r = za_sys4(SYS_mremap, at, len, len + page, 0);
+    if ((unsigned long)r <= -4096ul)
+        (void)za_sys2(SYS_munmap, at + len, page);
+    return r != -EFAULT;
+}
+
+/*
+ * May the kernel move page tables there?  What it moves is still registered when it arrives, and one of which
+ * nothing was touched yet becomes one mapping with a neighbour that is, too; then all of that is registered no
+ * more, and what is out of it is zeros.
+ */
+static bool is_apart(uintptr_t at, size_t len)
+{
+    size_t page = za_os->page_size, mirror_len;
+    uintptr_t mirror = za_pager_mirror(&mirror_len), from = at - page, to = at + len + page;
+    return (to <= za_heap_base || from >= za_heap_base + za_heap_size) &&
+           (!mirror || to <= mirror || from >= mirror + mirror_len);
+}
+
+/* Chunk by chunk: a block may lie in two mappings, of which one is registered already. */
+static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len)
+{
+    bool apart = is_apart(to, len);
+    uintptr_t at = from->addr, end = from->addr + len, next;
+    for (; at < end; at = next) {
+        next = za_min(za_align_up(at + 1, ZA_CHUNK_SIZE), end);
+        void *there = (void *)(to + (at - from->addr));
+        if (!apart || !is_one(at, next - at) || za_os->remap((void *)at, there, next - at) < 0)
+            memcpy(there, (const void *)at, next - at);
+    }
+}
+
+/* All or nothing. */
+static long move_pages(const struct za_range *from, long to, size_t len)
+{
+    bool pinned = za_pager_pin(from->addr, from->len, ZA_PIN_CALL) == 0;
+    long rc = -EFAULT;
+    if (is_apart((uintptr_t)to, len) && is_one(from->addr, len))
+        rc = za_os->remap((void *)from->addr, (void *)to, len);
+    if (rc < 0 && (za_mapped_ordinary(from) || za_os->ordinary((void *)from->addr, len) == 0)) {
+        move_by_chunks(from, (uintptr_t)to, len);
+        rc = 0;
+    }
+    if (pinned)
+        za_pager_unpin(from->addr, from->len, ZA_PIN_CALL);
+    return rc;
+}
+
+/* A page on either side keeps it apart from others until the pages have come. */
+static long place_for(size_t len)
+{
+    size_t page = za_os->page_size;
+    long at = za_sys6(SYS_mmap, 0, (long)(len + 2 * page), READ_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return (unsigned long)at > -4096ul ? at : at + (long)page;
+}
+
+static void leave_place(long at, size_t len)
+{
+    size_t page = za_os->page_size;
+    (void)za_sys2(SYS_munmap, at - (long)page, page);
+    (void)za_sys2(SYS_munmap, at + (long)len, page);
+}
+
+static long carry_to(const struct za_move *m)
+{
+    size_t len = za_min(m->len, m->from.len);
+    if (!is_apart((uintptr_t)m->to, m->len) && !za_mapped_ordinary(&m->from) &&
+        za_os->ordinary((void *)m->from.addr, len) < 0)
+        return -ENOMEM; /* by bytes, and somebody has protected or locked them */
+    long to = za_sys6(SYS_mmap, (long)m->to, (long)m->len, READ_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if ((unsigned long)to > -4096ul)
+        return to;
+    long rc = move_pages(&m->from, to, len);
+    return rc < 0 ? rc : to; /* an empty mapping stays there: a hole could be the heap's */
+}
+
+long za_carry(const struct za_move *m)
+{
+    if (m->flags & MREMAP_FIXED)
+        return carry_to(m);
+    long to = place_for(m->len);
+    if ((unsigned long)to > -4096ul)
+        return to;
+    long rc = move_pages(&m->from, to, za_min(m->len, m->from.len));
+    leave_place(to, m->len);
+    if (rc >= 0)
+        return to;
+    (void)za_sys2(SYS_munmap, to, m->len);
+    return rc;
+}
+
+/* What was never touched is not to take memory where it goes. */
+static void copy_sparse(char *to, const char *from, size_t len)
+{
+    const size_t page = za_os->page_size;
+    for (size_t at = 0; at < len; at += page)
+        if (from[at] || memcmp(from + at, from + at + 1, page - 1) != 0)
+            memcpy(to + at, from + at, page);
+}
+
+long za_carry_grow(long at, size_t have, size_t len)
+{
+    if (have < len)
+        (void)za_sys2(SYS_munmap, at + (long)have, len - have);
+    long one = za_sys4(SYS_mremap, at, have, len, MREMAP_MAYMOVE);
+    if (one != -EFAULT)
+        return one;
+    one = za_sys6(SYS_mmap, 0, (long)len, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if ((unsigned long)one <= -4096ul) {
+        copy_sparse((char *)one, (const char *)at, have);
+        (void)za_sys2(SYS_munmap, at, have);
+    }
+    return one;
+}
