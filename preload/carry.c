@@ -51,22 +51,21 @@ static bool is_apart(uintptr_t at, size_t len)
 /* Chunk by chunk: a block may lie in two mappings, of which one is registered already. */
 static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len)
 {
-    bool apart = is_apart(to, len);
     uintptr_t at = from->addr, end = from->addr + len, next;
     for (; at < end; at = next) {
         next = za_min(za_align_up(at + 1, ZA_CHUNK_SIZE), end);
         void *there = (void *)(to + (at - from->addr));
-        if (!apart || !is_one(at, next - at) || za_os->remap((void *)at, there, next - at) < 0)
+        if (!is_one(at, next - at) || za_os->remap((void *)at, there, next - at) < 0)
             memcpy(there, (const void *)at, next - at);
     }
 }
 
-/* All or nothing. */
+/* All or nothing; to where nothing is registered around. */
 static long move_pages(const struct za_range *from, long to, size_t len)
 {
     bool pinned = za_pager_pin(from->addr, from->len, ZA_PIN_CALL) == 0;
     long rc = -EFAULT;
-    if (is_apart((uintptr_t)to, len) && is_one(from->addr, len))
+    if (is_one(from->addr, len))
         rc = za_os->remap((void *)from->addr, (void *)to, len);
     if (rc < 0 && (za_mapped_ordinary(from) || za_os->ordinary((void *)from->addr, len) == 0)) {
         move_by_chunks(from, (uintptr_t)to, len);
@@ -93,33 +92,52 @@ static void leave_place(long at, size_t len)
     (void)za_sys2(SYS_munmap, at + (long)len, page);
 }
 
+static long carry_apart(const struct za_range *from, size_t len)
+{
+    long to = place_for(len);
+    if ((unsigned long)to > -4096ul)
+        return to;
+    long rc = move_pages(from, to, za_min(len, from->len));
+    leave_place(to, len);
+    if (rc >= 0)
+        return to;
+    (void)za_sys2(SYS_munmap, to, len);
+    return rc;
+}
+
+/* What is registered nowhere any more may go into the heap. */
+static void go_on(long from, long to, size_t len)
+{
+    long r = za_sys5(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+    if (r == to)
+        return;
+    (void)za_sys3(SYS_mprotect, from, len, READ_WRITE);
+    memcpy((void *)to, (const void *)from, len);
+    (void)za_sys2(SYS_munmap, from, len);
+}
+
+/* When it fails, an empty mapping stays there: a hole could be the heap's. */
 static long carry_to(const struct za_move *m)
 {
     size_t len = za_min(m->len, m->from.len);
-    if (!is_apart((uintptr_t)m->to, m->len) && !za_mapped_ordinary(&m->from) &&
-        za_os->ordinary((void *)m->from.addr, len) < 0)
-        return -ENOMEM; /* by bytes, and somebody has protected or locked them */
     long to = za_sys6(SYS_mmap, (long)m->to, (long)m->len, READ_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if ((unsigned long)to > -4096ul)
         return to;
-    long rc = move_pages(&m->from, to, len);
-    return rc < 0 ? rc : to; /* an empty mapping stays there: a hole could be the heap's */
+    if (is_apart((uintptr_t)to, len)) {
+        long rc = move_pages(&m->from, to, len);
+        return rc < 0 ? rc : to;
+    }
+    long on_the_way = carry_apart(&m->from, len);
+    if ((unsigned long)on_the_way > -4096ul)
+        return on_the_way;
+    go_on(on_the_way, to, len);
+    return to;
 }
 
 long za_carry(const struct za_move *m)
 {
-    if (m->flags & MREMAP_FIXED)
-        return carry_to(m);
-    long to = place_for(m->len);
-    if ((unsigned long)to > -4096ul)
-        return to;
-    long rc = move_pages(&m->from, to, za_min(m->len, m->from.len));
-    leave_place(to, m->len);
-    if (rc >= 0)
-        return to;
-    (void)za_sys2(SYS_munmap, to, m->len);
-    return rc;
+    return m->flags & MREMAP_FIXED ? carry_to(m) : carry_apart(&m->from, m->len);
 }
 
 /* What was never touched is not to take memory where it goes. */
