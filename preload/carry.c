@@ -60,14 +60,15 @@ static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len
     }
 }
 
-/* All or nothing; to where nothing is registered around. */
+/* All or nothing; to where nothing is registered around.  -EPERM: it is sealed. */
 static long move_pages(const struct za_range *from, long to, size_t len)
 {
     bool pinned = za_pager_pin(from->addr, from->len, ZA_PIN_CALL) == 0;
     long rc = -EFAULT;
     if (is_one(from->addr, len))
         rc = za_os->remap((void *)from->addr, (void *)to, len);
-    if (rc < 0 && (za_mapped_ordinary(from) || za_os->ordinary((void *)from->addr, len) == 0)) {
+    if (rc < 0 && rc != -EPERM &&
+        (za_mapped_ordinary(from) || za_os->ordinary((void *)from->addr, len) == 0)) {
         move_by_chunks(from, (uintptr_t)to, len);
         rc = 0;
     }
