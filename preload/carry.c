@@ -23,16 +23,16 @@
 #define READ_WRITE (PROT_READ | PROT_WRITE)
 
 /*
- * Is it one mapping?  Growing in place has no room, which the kernel says after it has looked.  Of more than one
- * some kernels move what they can, and stop.
+ * 0: one mapping.  -EFAULT: more than one, of which some kernels move what they can, and stop.  -EPERM: sealed.
+ * Growing in place has no room, which the kernel says after it has looked.
  */
-static bool is_one(uintptr_t at, size_t len)
+static long look_at(uintptr_t at, size_t len)
 {
     size_t page = za_os->page_size;
     long r = za_sys4(SYS_mremap, at, len, len + page, 0);
     if ((unsigned long)r <= -4096ul)
         (void)za_sys2(SYS_munmap, at + len, page);
-    return r != -EFAULT;
+    return r == -EFAULT || r == -EPERM ? r : 0;
 }
 
 /*
@@ -55,7 +55,7 @@ static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len
     for (; at < end; at = next) {
         next = za_min(za_align_up(at + 1, ZA_CHUNK_SIZE), end);
         void *there = (void *)(to + (at - from->addr));
-        if (!is_one(at, next - at) || za_os->remap((void *)at, there, next - at) < 0)
+        if (look_at(at, next - at) < 0 || za_os->remap((void *)at, there, next - at) < 0)
             memcpy(there, (const void *)at, next - at);
     }
 }
@@ -64,8 +64,8 @@ static void move_by_chunks(const struct za_range *from, uintptr_t to, size_t len
 static long move_pages(const struct za_range *from, long to, size_t len)
 {
     bool pinned = za_pager_pin(from->addr, from->len, ZA_PIN_CALL) == 0;
-    long rc = -EFAULT;
-    if (is_one(from->addr, len))
+    long rc = look_at(from->addr, len);
+    if (rc == 0)
         rc = za_os->remap((void *)from->addr, (void *)to, len);
     if (rc < 0 && rc != -EPERM &&
         (za_mapped_ordinary(from) || za_os->ordinary((void *)from->addr, len) == 0)) {
