@@ -110,6 +110,8 @@ UNIT_TEST(a_sparse_block_that_malloc_had_meanwhile_is_zero_again)
 UNIT_TEST(what_is_short_is_cleared)
 {
     start();
+    if (KIT_PAGE > 16384)
+        UNIT_SKIP("the shortest block is long enough");
     char *p = live_once(40000);
     CHECK(live_once(40000) == p);
     CHECK_EQ(drops, 0);

@@ -94,8 +94,8 @@ UNIT_TEST(what_comes_next_is_zeros)
 {
     kit_start();
     for (size_t i = 0; i < 50; i++) {
-        uintptr_t p = some(LEN + i * KIT_PAGE), q = some(LEN * 9);
-        end(p, LEN + i * KIT_PAGE);
+        uintptr_t p = some(LEN + i % 16 * KIT_PAGE), q = some(LEN * 9);
+        end(p, LEN + i % 16 * KIT_PAGE);
         char *r = za_malloc(LEN);
         memset(r, 1, LEN);
         za_free(r);
@@ -289,6 +289,8 @@ UNIT_TEST(a_fit_is_found_among_many_others)
 UNIT_TEST(it_grows_in_its_last_unit)
 {
     kit_start();
+    if (LEN == UNITS)
+        UNIT_SKIP("a unit is one page");
     uintptr_t p = some(LEN);
     CHECK(za_mapped_grow(p, UNITS));
     CHECK(kit_zero((char *)p + LEN, UNITS - LEN));
