@@ -153,12 +153,15 @@ static size_t resident(const char *p, size_t len)
 static void moves(void)
 {
     const size_t big = 256 * UNIT, small = 16 * UNIT;
-    char *around = map(big), *low = map(big), *untouched = map(small), *high = map(big);
+    char *around = map(big);
     fill(around, big, 90);
+    sleep_ms(300); /* registered: a mapping of its own, and what follows another */
+    char *low = map(big), *untouched = map(small), *high = map(big);
     (void)mprotect(low, big, PROT_READ);
     (void)mprotect(high, big, PROT_READ);
     (void)go_cold(around, big);
-    sleep_ms(100);
+    sleep_ms(300);
+    (void)ctl("pager.evict", NULL, NULL, NULL, 0);
     char *to = around + big / 2;
     point("mremap into the heap",
           mremap(untouched, small, small - PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to &&
@@ -526,6 +529,7 @@ int main(int argc, char **argv)
 {
     if (!begin(argc, argv))
         return 77;
+    moves(); /* of fresh memory: first */
     plain();
     hurried();
     others();
@@ -540,7 +544,6 @@ int main(int argc, char **argv)
     forks();
     misused();
     threads();
-    moves();
     grows();
     alternate(); /* these leave idle addresses behind, so that the kernel serves some: last */
     return end();
