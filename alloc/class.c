@@ -6,8 +6,8 @@
  */
 #include "alloc/class.h"
 
-#define SPAN_WASTE 16u           /* a span wastes at most 1/16 of itself (I3) */
-#define BIN_BYTES (128 * ZA_KIB) /* what a busy bin may hold */
+#define SPAN_WASTE 5u            /* a span wastes at most this part of itself (I3) */
+#define BIN_BYTES (256 * ZA_KIB) /* what a busy bin may hold */
 #define BIN_FIRST 15u
 #define BIN_LEAST 3u
 #define TRANSFER_BYTES (256 * ZA_KIB)

@@ -9,7 +9,8 @@
  *  I1  A slot size is a multiple of 16 except class 1 (8 bytes).
  *  I2  For a class c >= 1 and any offset inside its span, za_class_slot(c, off) * size == off
  *      exactly when off is the start of a slot's cell (see the proof at za_class_slot).
- *  I3  A span of class c wastes at most 1/16 of its units behind its last slot.
+ *  I3  A span of class c wastes at most 1/5 of its units behind its last slot: addresses, since nobody
+ *      touches what lies there.  Most spans then are a single unit, where free needs no record.
  *
  * Before za_class_init the tables are all zero: every size up to 1 KiB has class 0, whose bin is
  * always empty. Locks: none, the tables are written once.  May sleep: no.  May fault: no.

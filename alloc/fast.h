@@ -66,7 +66,8 @@ ZA_INLINE bool za_fast_free(void *p)
 }
 
 /*
- * A large block: the run on top of the thread's pocket, if it has the length and nothing behind it.
+ * A large block: the run on top of the thread's pocket, if it has the length, and nothing behind it
+ * that ought to be purged.
  * size > 0; NULL: ask za_malloc.
  */
 ZA_INLINE void *za_fast_large_malloc(size_t size)
@@ -77,10 +78,11 @@ ZA_INLINE void *za_fast_large_malloc(size_t size)
     size_t usable = (size + za_page_mask) & ~za_page_mask;
     struct za_span *s = &za_spans[unit];
     /* Not 0 units, whatever the size: pocket.h I3. */
-    if (length != ((size - 1) >> ZA_UNIT_SHIFT) + 1 || s->size > usable ||
+    if (length != ((size - 1) >> ZA_UNIT_SHIFT) + 1 || s->size >= usable + ZA_LARGE_REST_LEAST ||
         za_map_get(unit) != ZA_MAP_PARKED)
         return NULL;
     za_pocket_pop(k, length);
+    s->rest = s->size > usable ? ZA_DIRTY : ZA_CLEAN;
     __atomic_store_n(&s->size, usable, __ATOMIC_RELEASE);
     za_map_set(unit, ZA_MAP_LARGE);
     return (void *)za_unit_addr(unit);
@@ -94,9 +96,13 @@ ZA_INLINE bool za_fast_large_free(uint32_t unit)
 {
     struct za_span *s = &za_spans[unit];
     struct za_pocket *k = &za_tcache->pocket;
-    if (s->rest == ZA_DIRTY || s->units > k->left)
+    if (s->units > k->left)
         return false;
     za_map_set(unit, ZA_MAP_PARKED);
+    if (s->rest == ZA_DIRTY) {
+        __atomic_store_n(&s->size, (size_t)s->units << ZA_UNIT_SHIFT, __ATOMIC_RELEASE);
+        s->rest = ZA_CLEAN;
+    }
     za_pocket_push(k, unit, s->units);
     return true;
 }

@@ -39,6 +39,9 @@
  * Which cache sleeps is only a guess: its tops and counters have not changed since the last look,
  * dirty_decay_ms ago.  A wrong one costs its thread a batch.  In torture mode all are said to sleep.
  *
+ * A cache whose thread is gone (an orphan, tcache.h) needs none of this: the worker takes it off the list
+ * where threads that are born look, and empties it.
+ *
  * fork: the handlers exclude a pass by its lock.  A child made without them may be born in the
  * middle of one: what the worker had in hand is nobody's there, which loses memory and nothing
  * else, and a gate closed by a worker that did not come along does not count (each process's worker

@@ -78,6 +78,8 @@ static void decay_caches(uint64_t now_ns)
     if (now_ns < due || !__atomic_compare_exchange_n(&caches_due, &due, next, false,
                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
+    if (!za_pager_has_worker()) /* else it gathers */
+        za_tcache_empty_orphans();
     for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
         za_central_decay(cls);
     za_large_decay();

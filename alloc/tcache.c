@@ -16,6 +16,7 @@
 #include "alloc/central.h"
 #include "alloc/large.h"
 #include "alloc/life.h"
+#include "base/conf.h"
 #include "base/meta.h"
 
 #define GROW_AFTER 2u     /* batches before a bin gets deeper */
@@ -37,6 +38,7 @@ static struct {
     struct za_tcache *alive;            /* (t) */
     struct za_tcache *recycled;         /* (t) */
     size_t threads;                     /* (t, a) in alive */
+    size_t legacy;                      /* (t) of that, in recycled */
     size_t bytes;                       /* (a) I4: over alive and recycled */
     uint64_t refills, flushes;          /* (t) of threads that are gone */
     uint64_t pocket_takes, pocket_puts; /* (t) the same */
@@ -220,6 +222,18 @@ static void unlink_from(struct za_tcache *tc)
         tc->next->link = tc->link;
 }
 
+static void enter_recycled(struct za_tcache *tc)
+{
+    link_into(&threads.recycled, tc);
+    threads.legacy += tc->bytes;
+}
+
+static void leave_recycled(struct za_tcache *tc)
+{
+    unlink_from(tc);
+    threads.legacy -= tc->bytes;
+}
+
 static void set_threads(size_t n)
 {
     __atomic_store_n(&threads.threads, n, __ATOMIC_RELAXED);
@@ -244,7 +258,7 @@ struct za_tcache *za_tcache_mine(void)
     za_lock(&threads.lock);
     struct za_tcache *tc = threads.recycled;
     if (tc)
-        unlink_from(tc);
+        leave_recycled(tc);
     else
         tc = fresh();
     if (tc) {
@@ -282,6 +296,22 @@ static void drop_all(struct za_tcache *tc)
     za_large_release(dead);
 }
 
+static void drop_pocket(struct za_tcache *tc)
+{
+    if (!tc->pocket.room)
+        return;
+    za_tcache_begin(tc);
+    uint32_t dead = za_pocket_empty(tc);
+    za_tcache_end(tc);
+    za_large_release(dead);
+}
+
+/* (t) */
+static bool may_leave(const struct za_tcache *tc)
+{
+    return za_conf.dirty_decay_ms && threads.legacy + tc->bytes <= ZA_TCACHE_LEGACY && !crowded(0);
+}
+
 void za_thread_exit(void)
 {
     struct za_tcache *tc = za_tcache;
@@ -289,8 +319,13 @@ void za_thread_exit(void)
     if (tc == &za_tcache_none)
         return;
     za_tcache = &za_tcache_none;
-    drop_all(tc);
+    drop_pocket(tc);
     za_lock(&threads.lock);
+    if (!may_leave(tc)) {
+        za_unlock(&threads.lock);
+        drop_all(tc);
+        za_lock(&threads.lock);
+    }
     unlink_from(tc);
     set_threads(threads.threads - 1);
     threads.refills += tc->refills;
@@ -298,7 +333,7 @@ void za_thread_exit(void)
     threads.pocket_takes += za_pocket_taken(&tc->pocket);
     threads.pocket_puts += tc->pocket.put;
     tc->refills = tc->flushes = tc->pocket.put = tc->pocket.lost = 0;
-    link_into(&threads.recycled, tc);
+    enter_recycled(tc);
     za_unlock(&threads.lock);
 }
 
@@ -391,26 +426,44 @@ void za_tcache_empty(void)
         drop_all(tc);
 }
 
+/* (t) Those that may hold something, all or the idle, go to another list. */
+static void orphans_leave(struct za_tcache **to, bool all)
+{
+    for (struct za_tcache *tc = threads.recycled, *next; tc; tc = next) {
+        next = tc->next;
+        if (!tc->bytes || !(all || tc->idle))
+            continue;
+        leave_recycled(tc);
+        tc->idle = false;
+        link_into(to, tc);
+    }
+}
+
+/* (t) */
+static void orphans_return(struct za_tcache **from)
+{
+    for (struct za_tcache *tc; (tc = *from);) {
+        unlink_from(tc);
+        enter_recycled(tc);
+    }
+}
+
+/* Without the lock: the page heap may sleep. */
+static void drop_list(struct za_tcache *tc)
+{
+    for (; tc; tc = tc->next)
+        drop_all(tc);
+}
+
 void za_tcache_empty_orphans(void)
 {
-    struct za_tcache *mine_now = NULL, *tc, *next;
+    struct za_tcache *list = NULL;
     za_lock(&threads.lock);
-    for (tc = threads.recycled; tc; tc = next) {
-        next = tc->next;
-        if (!tc->bytes)
-            continue;
-        unlink_from(tc);
-        link_into(&mine_now, tc);
-    }
+    orphans_leave(&list, true);
     za_unlock(&threads.lock);
-    /* Without the lock: the page heap may sleep. */
-    for (tc = mine_now; tc; tc = tc->next)
-        drop_all(tc);
+    drop_list(list);
     za_lock(&threads.lock);
-    while ((tc = mine_now)) {
-        unlink_from(tc);
-        link_into(&threads.recycled, tc);
-    }
+    orphans_return(&list);
     za_unlock(&threads.lock);
 }
 
@@ -453,14 +506,44 @@ static void look_at(struct za_tcache *tc, bool all)
     }
 }
 
+static void look_at_orphans(bool all)
+{
+    for (struct za_tcache *tc = threads.recycled; tc; tc = tc->next) {
+        uint64_t now = look_of(tc);
+        tc->idle = tc->bytes && (all || now == tc->seen);
+        tc->seen = now;
+    }
+}
+
 /* Who holds the lock may have stayed behind in a fork: nobody waits for it here. */
 void za_tcache_look(bool all)
 {
     if (!za_trylock(&threads.lock))
         return;
     look_at(threads.alive, all);
-    look_at(threads.recycled, all);
+    look_at_orphans(all);
     za_unlock(&threads.lock);
+}
+
+static struct za_tcache *leaving; /* (g) no more in recycled, and not yet back */
+
+void za_tcache_empty_idle_orphans(void)
+{
+    if (!za_lock_soon(&threads.lock))
+        return;
+    orphans_return(&leaving);
+    orphans_leave(&leaving, false);
+    za_unlock(&threads.lock);
+    drop_list(leaving);
+    if (!leaving || !za_lock_soon(&threads.lock))
+        return;
+    orphans_return(&leaving);
+    za_unlock(&threads.lock);
+}
+
+void za_tcache_forget_leaving(void)
+{
+    leaving = NULL;
 }
 
 static unsigned pick(struct za_tcache *tc, struct za_tcache **out, unsigned most)
@@ -581,7 +664,7 @@ void za_tcache_postfork_child(void)
             za_pocket_mend(&tc->pocket);
         unlink_from(tc);
         set_threads(threads.threads - 1);
-        link_into(&threads.recycled, tc);
+        enter_recycled(tc);
     }
     za_unlock(&threads.lock);
 }

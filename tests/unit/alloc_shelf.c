@@ -367,5 +367,8 @@ UNIT_TEST(sleeping_threads_hold_little_together)
     for (int i = 0; i < MANY; i++)
         CHECK_EQ(pthread_join(t[i], NULL), 0);
     za_tcache_stats(&s);
+    CHECK(s.bytes <= ZA_TCACHE_LEGACY);
+    (void)za_trim();
+    za_tcache_stats(&s);
     CHECK_EQ(s.bytes, 0);
 }
