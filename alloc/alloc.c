@@ -194,6 +194,14 @@ static void check_slot(unsigned cls, void *p)
         za_misuse_double(p);
 }
 
+/* Is that a large block of just so many pages? */
+ZA_INLINE bool is_of_size(const void *p, size_t size)
+{
+    size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
+    return za_map_get(unit) == ZA_MAP_LARGE && !(off & (ZA_UNIT_SIZE - 1)) &&
+           ((size + za_page_mask) & ~za_page_mask) == za_spans[unit].size;
+}
+
 static void *realloc_outside(void *p, size_t size)
 {
     if (za_owns(p))
@@ -209,6 +217,8 @@ void *za_realloc(void *p, size_t size)
         return realloc_outside(p, size);
     if (size > ZA_MALLOC_MAX)
         return NULL;
+    if (is_of_size(p, size))
+        return p;
     unsigned cls = class_at(p);
     if (cls)
         check_slot(cls, p);
