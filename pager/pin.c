@@ -113,6 +113,15 @@ static struct units known(struct units u)
     return u;
 }
 
+bool za_pin_marked(uintptr_t addr, size_t len)
+{
+    struct units u = known(touched(addr, len));
+    for (size_t i = u.first; i < u.end; i++)
+        if (__atomic_load_n(&za_pg.units[i].pins, __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
 /* -EAGAIN: too many calls at once on one unit; they end soon. */
 int za_pin_range(uintptr_t addr, size_t len, enum za_pin why)
 {

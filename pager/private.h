@@ -41,6 +41,7 @@ int za_relocate_range(uintptr_t from, uintptr_t to, size_t len);
 
 /* pin.c: units that stay; steps of W, or of amid.c */
 bool za_pin_holds(size_t unit);
+bool za_pin_marked(uintptr_t addr, size_t len); /* is any of it pinned, for whatever reason? */
 int za_pin_range(uintptr_t addr, size_t len, enum za_pin why);
 int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
 void za_pin_everything(void);

@@ -8,6 +8,8 @@
  * I1  The records of `to` are W's (MOVING) until each has its content, and that of a resident page of
  *     `from` while it is on its way: nobody fills them with zeros meanwhile.
  * I2  Afterwards `from` is all holes, and each page of `to` has what the page of `from` had.
+ * I3  No page of `to` is pinned: what the program mapped there in an earlier life of that memory is not registered,
+ *     and the kernel puts pages only where something is.
  *
  * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: nothing.
  */
@@ -124,7 +126,7 @@ int za_relocate_range(uintptr_t from, uintptr_t to, size_t len)
 {
     size_t f = za_pg_page_of(from), t = za_pg_page_of(to), n = len >> za_pg.page_shift;
     if (!za_pg_active() || za_door_withdrawn() || n == 0 || !register_range(f, n) ||
-        !register_range(t, n) || take_place(t, n) < 0)
+        !register_range(t, n) || za_pin_marked(to, len) || take_place(t, n) < 0)
         return -ENOSYS;
     for (size_t i = 0; i < n;) {
         size_t done = carry_run(f + i, t + i, n - i);

@@ -402,6 +402,21 @@ UNIT_TEST(relocate_before_the_start_is_refused)
     CHECK(region_holds(0, UNIT, 1));
 }
 
+/* What the program mapped over the heap is not registered: no page can be put there by the kernel. */
+UNIT_TEST(relocate_to_where_something_was_mapped_is_refused)
+{
+    start();
+    mixture(0, 3);
+    void *over = region_at(13 * RUN);
+    CHECK_EQ(za_pager_pin((uintptr_t)over, RUN * REGION_PAGE, ZA_PIN_FOREIGN), 0);
+    CHECK(mmap(over, RUN * REGION_PAGE, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == over);
+    CHECK_EQ(relocate(0, 12 * RUN, 3 * RUN), -38); /* ENOSYS */
+    CHECK(mixture_holds(0, 0, 3));
+    CHECK(region_zero(12 * RUN, 3 * RUN));
+    check_sums(0);
+}
+
 /* --- contents that need no blob, and contents that get none --- */
 
 UNIT_TEST(zero_pages_need_no_blob)
