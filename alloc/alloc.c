@@ -194,11 +194,12 @@ static void check_slot(unsigned cls, void *p)
         za_misuse_double(p);
 }
 
-/* Is that a large block of just so many pages? */
+/* Is that a large block of just so many pages, and is it to be one? */
 ZA_INLINE bool is_of_size(const void *p, size_t size)
 {
     size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
-    return za_map_get(unit) == ZA_MAP_LARGE && !(off & (ZA_UNIT_SIZE - 1)) &&
+    return size > ZA_CLASS_MAX_SIZE && za_map_get(unit) == ZA_MAP_LARGE &&
+           !(off & (ZA_UNIT_SIZE - 1)) &&
            ((size + za_page_mask) & ~za_page_mask) == za_spans[unit].size;
 }
 

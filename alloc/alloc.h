@@ -35,9 +35,10 @@ extern void za_preload_init(void) __attribute__((weak));
 
 /* Life. init is idempotent, callable before constructors, uses raw system calls only. */
 bool za_alloc_init(size_t reserve_bytes); /* false: no address space at all */
-void za_thread_exit(void);                /* flush and give back the calling thread's cache */
-void za_thread_idle(void);                /* give back what the calling thread's cache holds */
-size_t za_trim(void); /* flush caller's cache, purge all dirty memory now; bytes returned */
+void za_thread_exit(
+    void); /* the calling thread has no cache any more: given back, or left to the next */
+void za_thread_idle(void); /* give back what the calling thread's cache holds */
+size_t za_trim(void);      /* flush caller's cache, purge all dirty memory now; bytes returned */
 void za_alloc_decay(
     uint64_t now_ns); /* worker's turn: purge what has been free for dirty_decay_ms */
 uint64_t za_alloc_decay_due(

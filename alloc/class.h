@@ -10,7 +10,8 @@
  *  I2  For a class c >= 1 and any offset inside its span, za_class_slot(c, off) * size == off
  *      exactly when off is the start of a slot's cell (see the proof at za_class_slot).
  *  I3  A span of class c wastes at most 1/5 of its units behind its last slot: addresses, since nobody
- *      touches what lies there.  Most spans then are a single unit, where free needs no record.
+ *      touches what lies there (of a run that was dirty, pages as well, until the pager finds them dead).
+ *      Most spans then are a single unit, where free needs no record.
  *
  * Before za_class_init the tables are all zero: every size up to 1 KiB has class 0, whose bin is
  * always empty. Locks: none, the tables are written once.  May sleep: no.  May fault: no.

@@ -66,8 +66,7 @@ ZA_INLINE bool za_fast_free(void *p)
 }
 
 /*
- * A large block: the run on top of the thread's pocket, if it has the length, and nothing behind it
- * that ought to be purged.
+ * A large block: the run on top of the thread's pocket, if it has the length.
  * size > 0; NULL: ask za_malloc.
  */
 ZA_INLINE void *za_fast_large_malloc(size_t size)
@@ -78,10 +77,10 @@ ZA_INLINE void *za_fast_large_malloc(size_t size)
     size_t usable = (size + za_page_mask) & ~za_page_mask;
     struct za_span *s = &za_spans[unit];
     /* Not 0 units, whatever the size: pocket.h I3. */
-    if (length != ((size - 1) >> ZA_UNIT_SHIFT) + 1 || s->size >= usable + ZA_LARGE_REST_LEAST ||
-        za_map_get(unit) != ZA_MAP_PARKED)
+    if (length != ((size - 1) >> ZA_UNIT_SHIFT) + 1 || za_map_get(unit) != ZA_MAP_PARKED)
         return NULL;
     za_pocket_pop(k, length);
+    /* Less than a unit: not worth a purge (large.c). */
     s->rest = s->size > usable ? ZA_DIRTY : ZA_CLEAN;
     __atomic_store_n(&s->size, usable, __ATOMIC_RELEASE);
     za_map_set(unit, ZA_MAP_LARGE);

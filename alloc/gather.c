@@ -50,7 +50,6 @@ static void adopt(void)
     if (__atomic_compare_exchange_n(m, &none, 2, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         za_lock_init(&lock, ZA_RANK_GATHER);
         __atomic_fetch_add(&life, 1, __ATOMIC_RELAXED);
-        za_tcache_forget_leaving();
         __atomic_store_n(m, 1, __ATOMIC_RELEASE);
     }
     while (__atomic_load_n(m, __ATOMIC_ACQUIRE) == 2)
@@ -248,7 +247,7 @@ static size_t look(void)
     size_t bytes = 0;
     unsigned n;
     za_tcache_look(za_conf.torture);
-    za_tcache_empty_idle_orphans();
+    bytes += za_tcache_empty_idle_orphans();
     while ((n = za_tcache_idle(idle, TOGETHER)) > 0) {
         for (unsigned i = 0; i < n; i++)
             visits[i].tc = idle[i];

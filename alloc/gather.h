@@ -39,12 +39,12 @@
  * Which cache sleeps is only a guess: its tops and counters have not changed since the last look,
  * dirty_decay_ms ago.  A wrong one costs its thread a batch.  In torture mode all are said to sleep.
  *
- * A cache whose thread is gone (an orphan, tcache.h) needs none of this: the worker takes it off the list
- * where threads that are born look, and empties it.
+ * A cache whose thread is gone (an orphan, tcache.h) needs none of this, if the list's lock is to be had: the
+ * worker takes it off the list where threads that are born look, and empties it.
  *
  * fork: the handlers exclude a pass by its lock.  A child made without them may be born in the
- * middle of one: what the worker had in hand is nobody's there, which loses memory and nothing
- * else, and a gate closed by a worker that did not come along does not count (each process's worker
+ * middle of one: what the worker had in hand is nobody's there, which loses memory and what that
+ * counts in the caches' bound, and a gate closed by a worker that did not come along does not count (each process's worker
  * closes with a number of its own).  A cache that has a hole says so: holes is set before the first.
  *
  * Every interleaving, with store buffers: tests/model/gather.c.  Idea: asymmetric fences by

@@ -29,6 +29,7 @@ size_t za_page_mask;
 /* A resident rest of more than 1/3 of the block is worth a purge, if it pays for the system call
  * and the faults after it. */
 #define REST_SHARE 3u
+#define REST_LEAST ZA_UNIT_SIZE /* fast.h counts on it */
 /* From here on dropping pages is cheaper than clearing them. */
 #define CALLOC_DISCARD (1 * ZA_MIB)
 /*
@@ -148,7 +149,7 @@ static void purge_rest(uint32_t unit, size_t dirty)
 {
     struct za_span *s = &za_spans[unit];
     size_t rest = za_align_up(dirty, za_os->page_size) - s->size;
-    if (rest < ZA_LARGE_REST_LEAST || rest <= s->size / REST_SHARE || za_pager_active() ||
+    if (rest < REST_LEAST || rest <= s->size / REST_SHARE || za_pager_active() ||
         za_pager_discard(za_unit_addr(unit) + s->size, rest) < 0)
         s->rest = ZA_DIRTY;
 }

@@ -18,9 +18,6 @@
 
 #include "alloc/span.h"
 
-/* Less that is resident behind a block is not worth a purge. */
-#define ZA_LARGE_REST_LEAST (64 * ZA_KIB)
-
 #pragma GCC visibility push(hidden)
 extern size_t za_page_mask; /* the system's page size - 1 */
 #pragma GCC visibility pop

@@ -79,7 +79,7 @@ static void decay_caches(uint64_t now_ns)
                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
     if (!za_pager_has_worker()) /* else it gathers */
-        za_tcache_empty_orphans();
+        za_tcache_decay_orphans();
     for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
         za_central_decay(cls);
     za_large_decay();

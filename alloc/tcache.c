@@ -16,6 +16,7 @@
 #include "alloc/central.h"
 #include "alloc/large.h"
 #include "alloc/life.h"
+#include "alloc/misuse.h"
 #include "base/conf.h"
 #include "base/meta.h"
 
@@ -36,10 +37,12 @@ void (*za_thread_born)(void);
 static struct {
     struct za_lock lock;
     struct za_tcache *alive;            /* (t) */
-    struct za_tcache *recycled;         /* (t) */
+    struct za_tcache *recycled;         /* (t) may hold something */
+    struct za_tcache *bare;             /* (t) hold nothing */
+    struct za_tcache *emptying;         /* (t) on the way from the first of these to the second */
     size_t threads;                     /* (t, a) in alive */
+    size_t bytes;                       /* (a) I4: over all of them */
     size_t legacy;                      /* (t) of that, in recycled */
-    size_t bytes;                       /* (a) I4: over alive and recycled */
     uint64_t refills, flushes;          /* (t) of threads that are gone */
     uint64_t pocket_takes, pocket_puts; /* (t) the same */
 } threads = {.lock = ZA_LOCK_INIT(ZA_RANK_THREADS)};
@@ -222,13 +225,17 @@ static void unlink_from(struct za_tcache *tc)
         tc->next->link = tc->link;
 }
 
-static void enter_recycled(struct za_tcache *tc)
+/* (t) */
+static void become_orphan(struct za_tcache *tc)
 {
-    link_into(&threads.recycled, tc);
+    tc->seen = 0;
+    tc->idle = false;
     threads.legacy += tc->bytes;
+    link_into(tc->bytes ? &threads.recycled : &threads.bare, tc);
 }
 
-static void leave_recycled(struct za_tcache *tc)
+/* (t) It is in recycled or bare. */
+static void leave_orphans(struct za_tcache *tc)
 {
     unlink_from(tc);
     threads.legacy -= tc->bytes;
@@ -256,9 +263,9 @@ struct za_tcache *za_tcache_mine(void)
     if (gone || !za_alloc_ready())
         return NULL;
     za_lock(&threads.lock);
-    struct za_tcache *tc = threads.recycled;
+    struct za_tcache *tc = threads.recycled ? threads.recycled : threads.bare;
     if (tc)
-        leave_recycled(tc);
+        leave_orphans(tc);
     else
         tc = fresh();
     if (tc) {
@@ -333,7 +340,7 @@ void za_thread_exit(void)
     threads.pocket_takes += za_pocket_taken(&tc->pocket);
     threads.pocket_puts += tc->pocket.put;
     tc->refills = tc->flushes = tc->pocket.put = tc->pocket.lost = 0;
-    enter_recycled(tc);
+    become_orphan(tc);
     za_unlock(&threads.lock);
 }
 
@@ -411,6 +418,8 @@ void za_tcache_flush(unsigned cls, void *p)
         za_central_put(cls, &p, 1);
         return;
     }
+    if (ZA_UNLIKELY(ZA_OWN_PEEK(tc->top[cls]) == p)) /* whoever left the cache has freed it */
+        za_misuse_double(p);
     za_tcache_begin(tc);
     flush_bin(tc, cls, p);
     bool swept = count_event(tc);
@@ -426,44 +435,61 @@ void za_tcache_empty(void)
         drop_all(tc);
 }
 
-/* (t) Those that may hold something, all or the idle, go to another list. */
-static void orphans_leave(struct za_tcache **to, bool all)
+/* (t) One that may hold something, any or an idle one, on its way to be emptied; NULL: none. */
+static struct za_tcache *next_to_empty(bool any)
 {
-    for (struct za_tcache *tc = threads.recycled, *next; tc; tc = next) {
-        next = tc->next;
-        if (!tc->bytes || !(all || tc->idle))
-            continue;
-        leave_recycled(tc);
-        tc->idle = false;
-        link_into(to, tc);
-    }
+    struct za_tcache *tc = threads.recycled;
+    while (tc && !any && !tc->idle)
+        tc = tc->next;
+    if (!tc)
+        return NULL;
+    leave_orphans(tc);
+    link_into(&threads.emptying, tc);
+    return tc;
 }
 
 /* (t) */
-static void orphans_return(struct za_tcache **from)
+static void is_emptied(struct za_tcache *tc)
 {
-    for (struct za_tcache *tc; (tc = *from);) {
-        unlink_from(tc);
-        enter_recycled(tc);
-    }
+    unlink_from(tc);
+    become_orphan(tc);
 }
 
-/* Without the lock: the page heap may sleep. */
-static void drop_list(struct za_tcache *tc)
+/* (t) */
+static unsigned count_recycled(void)
 {
-    for (; tc; tc = tc->next)
-        drop_all(tc);
+    unsigned n = 0;
+    for (const struct za_tcache *tc = threads.recycled; tc; tc = tc->next)
+        n++;
+    return n;
+}
+
+/* Threads go on ending meanwhile: no more than there are now. */
+static void empty_orphans(void)
+{
+    for (unsigned n = count_recycled(); n; n--) {
+        struct za_tcache *tc = next_to_empty(true);
+        if (!tc)
+            return;
+        za_unlock(&threads.lock);
+        drop_all(tc); /* without the lock: the page heap may sleep */
+        za_lock(&threads.lock);
+        is_emptied(tc);
+    }
 }
 
 void za_tcache_empty_orphans(void)
 {
-    struct za_tcache *list = NULL;
     za_lock(&threads.lock);
-    orphans_leave(&list, true);
+    empty_orphans();
     za_unlock(&threads.lock);
-    drop_list(list);
-    za_lock(&threads.lock);
-    orphans_return(&list);
+}
+
+void za_tcache_decay_orphans(void)
+{
+    if (!za_lock_soon(&threads.lock))
+        return;
+    empty_orphans();
     za_unlock(&threads.lock);
 }
 
@@ -525,25 +551,33 @@ void za_tcache_look(bool all)
     za_unlock(&threads.lock);
 }
 
-static struct za_tcache *leaving; /* (g) no more in recycled, and not yet back */
-
-void za_tcache_empty_idle_orphans(void)
+static size_t held_by(const struct za_tcache *tc)
 {
-    if (!za_lock_soon(&threads.lock))
-        return;
-    orphans_return(&leaving);
-    orphans_leave(&leaving, false);
-    za_unlock(&threads.lock);
-    drop_list(leaving);
-    if (!leaving || !za_lock_soon(&threads.lock))
-        return;
-    orphans_return(&leaving);
-    za_unlock(&threads.lock);
+    size_t bytes = 0;
+    for (unsigned cls = 1; cls <= ZA_CLASS_LAST; cls++)
+        if (tc->rest[cls].base)
+            bytes += bin_count(tc, cls) * (size_t)za_class_cell[cls].size;
+    return bytes;
 }
 
-void za_tcache_forget_leaving(void)
+static struct za_tcache *emptied; /* (g) and still in emptying */
+
+size_t za_tcache_empty_idle_orphans(void)
 {
-    leaving = NULL;
+    size_t bytes = 0;
+    while (za_lock_soon(&threads.lock)) {
+        if (emptied)
+            is_emptied(emptied);
+        emptied = NULL;
+        struct za_tcache *tc = next_to_empty(false);
+        za_unlock(&threads.lock);
+        if (!tc)
+            break;
+        bytes += held_by(tc);
+        drop_all(tc);
+        emptied = tc;
+    }
+    return bytes;
 }
 
 static unsigned pick(struct za_tcache *tc, struct za_tcache **out, unsigned most)
@@ -649,6 +683,19 @@ static void forget(struct za_tcache *tc)
     tc->holes = 0;
 }
 
+/* Its thread is not in this process. */
+static void inherit(struct za_tcache *tc)
+{
+    if (tc->busy)
+        forget(tc);
+    else if (tc->holes)
+        za_tcache_close_up(tc);
+    else
+        za_pocket_mend(&tc->pocket);
+    unlink_from(tc);
+    become_orphan(tc);
+}
+
 void za_tcache_postfork_child(void)
 {
     struct za_tcache *tc, *next;
@@ -656,15 +703,11 @@ void za_tcache_postfork_child(void)
         next = tc->next;
         if (tc == za_tcache)
             continue;
-        if (tc->busy)
-            forget(tc);
-        else if (tc->holes)
-            za_tcache_close_up(tc);
-        else
-            za_pocket_mend(&tc->pocket);
-        unlink_from(tc);
+        inherit(tc);
         set_threads(threads.threads - 1);
-        enter_recycled(tc);
     }
+    while (threads.emptying)
+        inherit(threads.emptying);
+    emptied = NULL;
     za_unlock(&threads.lock);
 }

@@ -14,10 +14,11 @@
  * within its thread's even share, and a thread that sweeps and has more gives back half.  A bin of
  * a thread that finds nothing left holds a single slot.
  *
- * A thread that ends leaves its bins as they are to the next that is born, if all that are left so
- * may hold at most ZA_TCACHE_LEGACY: a server that makes a thread for each request needs no lock for
- * their slots.  What nobody has inherited by the second look of the worker (alloc/gather.h), or by the next
- * decay where there is none, is given back.
+ * A thread that ends leaves its bins as they are to the next that is born, unless all that is left so
+ * could hold more than ZA_TCACHE_LEGACY then, or caches are crowded, or nothing is to be kept (dirty_decay_ms
+ * 0): a server that makes a thread for each request needs no lock for their slots.  (A fork's child
+ * inherits the caches of all threads that it does not have.)  What nobody has inherited between two looks
+ * of the worker (alloc/gather.h), or by the next decay where there is none, is given back.
  *
  *  I1  base[0] is NULL; base < = top <= limit; the slots of a bin are base[1] .. *top, but for
  *      holes (NULL) that the worker has left there (alloc/gather.h).
@@ -27,7 +28,7 @@
  *      threads that ask at the same moment may add.
  *
  * Lock key: (o) the owning thread only, and what alloc/gather.h lets the worker do; (a) atomic;
- * (t) ZA_RANK_THREADS; (g) ZA_RANK_GATHER; an orphan's (o) is under (t).
+ * (t) ZA_RANK_THREADS; (g) ZA_RANK_GATHER; an orphan's (o) is under (t), or belongs to whoever empties it.
  * Locks: ZA_RANK_THREADS inside (birth, death).  May sleep: there, and in central.  May fault: no.
  * Allocates: meta.
  */
@@ -51,7 +52,7 @@ struct za_bin_rest {
 /*
  * Born:  on its thread's first slow path, or taken over from the list of the recycled, slots and
  * all. Owned: its thread.  An orphan (its thread is gone, by exit or by fork) is in the recycled
- * list. Dies:  never; it is recycled.
+ * list, or in that of the bare ones, or whoever is about to empty it has it.  Dies:  never; it is recycled.
  */
 struct za_tcache {
     struct za_bin_rest rest[ZA_CLASS_LAST + 1];
@@ -63,8 +64,8 @@ struct za_tcache {
     uint32_t busy;           /* (o a) in a slow path: a fork now leaves the bins unreliable */
     uint32_t gate;           /* (a) not 0: closed to slow paths; futex word */
     uint32_t holes;          /* (o a) the worker has left some; it sets this behind the gate */
-    bool idle;               /* (g) to be visited */
-    uint64_t seen, given;    /* (g) how it looked the last time, and when it was emptied */
+    bool idle;               /* (t) to be visited */
+    uint64_t seen, given;    /* (t) how it looked the last time, and when it was emptied */
     struct za_tcache *next;  /* (t) */
     struct za_tcache **link; /* (t) what points here */
     /*
@@ -128,10 +129,11 @@ void za_tcache_look(bool all);
 unsigned za_tcache_idle(struct za_tcache **out, unsigned most);
 /* Gives back the slots of caches without a thread. */
 void za_tcache_empty_orphans(void);
-/* The same for alloc/gather.c, which waits for no lock: of those that are idle, after za_tcache_look. */
-void za_tcache_empty_idle_orphans(void);
-/* In a child: those another process was about to empty are nobody's. */
-void za_tcache_forget_leaving(void);
+/* The same for malloc and free: not if the list's lock is held for long, by a thread that is not in this
+ * process or was stopped. */
+void za_tcache_decay_orphans(void);
+/* The same for alloc/gather.c, of those that za_tcache_look found idle; how many bytes that were. */
+size_t za_tcache_empty_idle_orphans(void);
 
 struct za_tcache_stats {
     size_t threads, bytes;

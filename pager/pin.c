@@ -116,6 +116,8 @@ static struct units known(struct units u)
 bool za_pin_marked(uintptr_t addr, size_t len)
 {
     struct units u = known(touched(addr, len));
+    if (__atomic_load_n(&everything, __ATOMIC_SEQ_CST))
+        return true;
     for (size_t i = u.first; i < u.end; i++)
         if (__atomic_load_n(&za_pg.units[i].pins, __ATOMIC_RELAXED))
             return true;

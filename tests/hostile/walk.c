@@ -258,6 +258,7 @@ static bool do_move(struct walker *w, struct region *r)
     int how = MREMAP_MAYMOVE | MREMAP_FIXED | (walking > 1 ? MREMAP_DONTUNMAP : 0);
     if (mremap(from, n * PAGE, n * PAGE, how, dest) != dest)
         return errno == EFAULT && map_over(to, (struct range){at, at + n});
+    __atomic_fetch_add(&moves, 1, __ATOMIC_RELAXED);
     to->pieces = true;
     for (size_t i = 0; i < n; i++) {
         to->value[at + i] = r->value[x.from + i];
@@ -367,13 +368,13 @@ static void *walk_and_end(void *arg)
 
 static void round_of(unsigned round)
 {
-    pthread_t t[WALKERS];
+    pthread_t t[WALKERS] = {0};
     char name[80] = "a walk, as the model says";
     bool good = true;
     walking = round % 2 ? WALKERS : 1;
     for (unsigned i = 0; i < walking; i++) {
         struct walker *w = &walkers[i];
-        w->random = 88172645463325252u + 7919u * (round * WALKERS + i);
+        w->random = 88172645463325252u + (uint64_t)7919 * (round * WALKERS + i);
         good &= pipe(w->pipe) == 0 && pthread_create(&t[i], NULL, walk_and_end, w) == 0;
     }
     for (unsigned i = 0; i < walking; i++) {
@@ -396,5 +397,6 @@ int main(int argc, char **argv)
     unsigned first = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
     for (unsigned i = 0; i < rounds && !points_failed; i++)
         round_of(first + i);
+    point("pages were moved", moves > rounds);
     return end();
 }

@@ -8,6 +8,18 @@
 
 #define PAGE KIT_PAGE
 
+/* A large block may have no more pages than a request needs that is a slot's. */
+UNIT_TEST(a_small_one_is_not_left_in_its_unit)
+{
+    kit_start();
+    void *p = za_realloc(za_memalign(2 * ZA_UNIT_SIZE, 100), 50);
+    CHECK(za_usable(p) <= 64);
+    p = za_realloc(za_malloc(40000), 1);
+    CHECK(za_usable(p) <= 64);
+    void *q = za_malloc(100000);
+    CHECK(za_realloc(q, 100001) == q && za_realloc(q, 99999) == q);
+}
+
 UNIT_TEST(the_same_class_and_page_stay)
 {
     kit_start();

@@ -259,6 +259,26 @@ UNIT_TEST(what_nobody_inherits_goes_back)
     za_alloc_check();
 }
 
+static void *free_and_end(void *p)
+{
+    za_free(p);
+    za_thread_exit();
+    return NULL;
+}
+
+UNIT_TEST(an_heir_finds_what_was_freed_last)
+{
+    pthread_t t;
+    kit_start();
+    kit_must_die(KIT_DOUBLE);
+    void *p = za_malloc(100);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(pthread_create(&t, NULL, free_and_end, p), 0);
+        CHECK_EQ(pthread_join(t, NULL), 0);
+    }
+    KIT_SURVIVED();
+}
+
 /* --- misuse -------------------------------------------------------------- */
 
 UNIT_TEST(small_double_free)
