@@ -41,6 +41,7 @@ struct walker {
     bool in_child;
 };
 
+static unsigned moves; /* of pages, that went well */
 static struct walker walkers[WALKERS];
 static unsigned
     walking; /* a lone walker may leave holes for a moment: nobody else maps something there */
