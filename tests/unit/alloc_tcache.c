@@ -6,6 +6,7 @@
 #include "alloc/tcache.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
 
 #include "alloc/central.h"
 #include "alloc/gather.h"
@@ -256,6 +257,70 @@ UNIT_TEST(what_nobody_inherits_goes_back)
     CHECK_EQ(held(), 0);
     run_threads(1); /* with a cache that was emptied */
     CHECK(held() > 0);
+    za_alloc_check();
+}
+
+/* --- ... at a fork ------------------------------------------------------- */
+
+static pthread_barrier_t central_held, forked;
+
+static struct za_lock *central_lock(void)
+{
+    return &za_central[za_class_of(5000)].lock;
+}
+
+static void *hold_central(void *arg)
+{
+    za_lock(central_lock());
+    pthread_barrier_wait(&central_held);
+    pthread_barrier_wait(&forked);
+    za_unlock(central_lock());
+    return arg;
+}
+
+static void *empty_orphans(void *arg)
+{
+    za_tcache_empty_orphans();
+    return arg;
+}
+
+/* Its slots are lost: who was emptying it is not in this process.  It itself and what it counts are not. */
+static void expect_all_caches(void)
+{
+    za_tcache_postfork_child();
+    za_lock_init(central_lock(), ZA_RANK_CENTRAL);
+    size_t meta = za_meta_used();
+    CHECK_EQ(held(), 0);
+    CHECK(za_tcache_mine() != NULL); /* and is there for who wants one */
+    CHECK_EQ(za_meta_used(), meta);
+    _exit(0);
+}
+
+UNIT_TEST(a_cache_on_its_way_comes_along)
+{
+    pthread_t holder, emptier;
+    int status;
+    kit_start();
+    pthread_barrier_init(&central_held, NULL, 2);
+    pthread_barrier_init(&forked, NULL, 2);
+    run_threads(1);
+    CHECK(held() > 0);
+    CHECK_EQ(pthread_create(&holder, NULL, hold_central, NULL), 0);
+    pthread_barrier_wait(&central_held);
+    CHECK_EQ(pthread_create(&emptier, NULL, empty_orphans, NULL), 0);
+    while (__atomic_load_n(&central_lock()->word, __ATOMIC_RELAXED) != 2)
+        za_os->relax(); /* it waits amid the cache */
+    za_tcache_prefork();
+    pid_t pid = fork();
+    if (pid == 0)
+        expect_all_caches();
+    za_tcache_postfork_parent();
+    pthread_barrier_wait(&forked);
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(pthread_join(holder, NULL), 0);
+    CHECK_EQ(pthread_join(emptier, NULL), 0);
+    CHECK_EQ(held(), 0);
     za_alloc_check();
 }
 
