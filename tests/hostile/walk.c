@@ -43,8 +43,8 @@ struct walker {
 
 static unsigned moves; /* of pages, that went well */
 static struct walker walkers[WALKERS];
-static unsigned
-    walking; /* a lone walker may leave holes for a moment: nobody else maps something there */
+/* A lone walker may leave holes for a moment: nobody else maps something there. */
+static unsigned walking;
 
 static uint64_t roll(struct walker *w, uint64_t n)
 {
@@ -132,10 +132,9 @@ static bool unprotect(struct region *r)
     return mprotect(r->p, r->pages * PAGE, READ_WRITE) == 0;
 }
 
-static bool forget(struct walker *w, struct region *r)
+static bool forget(struct region *r)
 {
     bool good = unprotect(r) && region_right(r);
-    (void)w;
     if (r->by_malloc)
         free(r->p);
     else
@@ -320,7 +319,7 @@ static void one_step(struct walker *w)
         return;
     }
     if (roll(w, 25) == 0) {
-        if (!forget(w, r))
+        if (!forget(r))
             w->wrong = "the end";
         return;
     }
@@ -362,7 +361,7 @@ static void *walk_and_end(void *arg)
     struct walker *w = arg;
     walk(w, STEPS);
     for (size_t k = 0; k < REGIONS; k++)
-        if (w->region[k].p && !forget(w, &w->region[k]) && !w->wrong)
+        if (w->region[k].p && !forget(&w->region[k]) && !w->wrong)
             w->wrong = "the end of all";
     return NULL;
 }
