@@ -6,9 +6,9 @@
  */
 #include "alloc/gather.h"
 
+#include "alloc/caches.h"
 #include "alloc/central.h"
 #include "alloc/large.h"
-#include "alloc/tcache.h"
 #include "base/conf.h"
 #include "base/lock.h"
 #include "base/stat.h"

@@ -8,6 +8,7 @@
 #include "alloc/life.h"
 
 #include "alloc/alloc.h"
+#include "alloc/caches.h"
 #include "alloc/central.h"
 #include "alloc/gather.h"
 #include "alloc/heap.h"
@@ -15,7 +16,6 @@
 #include "alloc/live.h"
 #include "alloc/mapped.h"
 #include "alloc/shelf.h"
-#include "alloc/tcache.h"
 #include "base/conf.h"
 #include "base/meta.h"
 #include "os/os.h"

@@ -6,6 +6,7 @@
  */
 #include "alloc/pocket.h"
 
+#include "alloc/caches.h"
 #include "alloc/shelf.h"
 #include "alloc/tcache.h"
 #include "base/stat.h"

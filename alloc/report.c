@@ -6,11 +6,11 @@
  * nothing.
  */
 #include "alloc/alloc.h"
+#include "alloc/caches.h"
 #include "alloc/central.h"
 #include "alloc/heap.h"
 #include "alloc/life.h"
 #include "alloc/shelf.h"
-#include "alloc/tcache.h"
 #include "base/stat.h"
 
 bool za_class_stats(unsigned cls, struct za_class_stats *out)

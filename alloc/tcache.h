@@ -104,16 +104,10 @@ ZA_INLINE void za_tcache_end(struct za_tcache *tc)
     __atomic_store_n(&tc->busy, 0, __ATOMIC_RELEASE);
 }
 
-/* The calling thread's cache, made if need be; NULL: it lives without one. */
-struct za_tcache *za_tcache_mine(void);
 /* Counts so much more towards what the thread and all threads may hold; false: it would be too
  * much. */
 bool za_tcache_charge(struct za_tcache *tc, size_t bytes);
 void za_tcache_refund(struct za_tcache *tc, size_t bytes);
-
-/* Called once on a thread when it got a cache, without any lock; may allocate.  Set by preload.c.
- */
-extern void (*za_thread_born)(void);
 
 /* The slow half of malloc: a slot, or NULL. */
 void *za_tcache_refill(unsigned cls);
@@ -123,28 +117,17 @@ void za_tcache_flush(unsigned cls, void *p);
 void za_tcache_empty(void);
 /* Between begin and end: moves what is left over the holes. */
 void za_tcache_close_up(struct za_tcache *tc);
-/* For alloc/gather.c.  Looks at all caches; then those that look as they did the last time, or all, at most
- * `most` of them with each call. */
-void za_tcache_look(bool all);
-unsigned za_tcache_idle(struct za_tcache **out, unsigned most);
-/* Gives back the slots of caches without a thread. */
-void za_tcache_empty_orphans(void);
-/* The same for malloc and free: not if the list's lock is held for long, by a thread that is not in this
- * process or was stopped. */
-void za_tcache_decay_orphans(void);
-/* The same for alloc/gather.c, of those that za_tcache_look found idle; how many bytes that were. */
-size_t za_tcache_empty_idle_orphans(void);
-
-struct za_tcache_stats {
-    size_t threads, bytes;
-    uint64_t refills, flushes, pocket_takes, pocket_puts;
-};
-void za_tcache_stats(struct za_tcache_stats *out);
 /* Paranoid: I1-I3 of the calling thread's cache. */
 void za_tcache_check(void);
 
-void za_tcache_prefork(void);
-void za_tcache_postfork_parent(void);
-void za_tcache_postfork_child(void);
+/* For alloc/caches.c, of a cache that is the caller's. */
+void za_tcache_clear(struct za_tcache *tc);       /* no bin has an array */
+void za_tcache_drop(struct za_tcache *tc);        /* gives back all it has */
+void za_tcache_drop_pocket(struct za_tcache *tc); /* gives back the runs */
+/* What an unreliable cache holds is nobody's: those slots stay out for ever. */
+void za_tcache_forget(struct za_tcache *tc);
+size_t za_tcache_holds(const struct za_tcache *tc); /* bytes in its bins */
+bool za_tcache_crowded(void);                       /* three quarters of I4 are taken */
+size_t za_tcache_all_bytes(void);                   /* I4's sum */
 
 #endif

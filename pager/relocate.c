@@ -9,7 +9,7 @@
  *     `from` while it is on its way: nobody fills them with zeros meanwhile.
  * I2  Afterwards `from` is all holes, and each page of `to` has what the page of `from` had.
  * I3  No page of `to` is pinned: what the program mapped there in an earlier life of that memory is not registered,
- *     and the kernel puts pages only where something is.
+ *     and the kernel puts pages only into what is.
  *
  * Locks: none (W only).  May sleep: mmap_lock.  Waits for F.  Allocates: nothing.
  */

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "alloc/alloc.h"
-#include "alloc/tcache.h"
+#include "alloc/caches.h"
 #include "base/conf.h"
 #include "base/lock.h"
 #include "base/remedy.h"

@@ -2,6 +2,9 @@
 /*
  * model -- explores every interleaving of program, worker, fault thread and fork over two pages.
  *
+ * Over 600 lines, because a model is read as one: its state is one struct, every step changes it, and every
+ * property speaks of all steps.
+ *
  * usage: model                     the true protocol in every scenario, then each broken one
  *        model --break=NAME        one broken protocol, with the shortest way to the failure
  *        model --only=SCENARIO     the true protocol in one scenario;   model --list: the names

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "alloc/caches.h"
 #include "alloc/heap.h"
 #include "alloc/live.h"
 #include "alloc/tcache.h"

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
+#include "alloc/caches.h"
 #include "alloc/central.h"
 #include "alloc/gather.h"
 #include "alloc/heap.h"
