@@ -18,7 +18,8 @@
 
 /* Longer than our longest short section, shorter than a sleep and a wake. */
 #define SPINS 100
-#define SOON 10 /* times that */
+#define SOON 10   /* times that */
+#define SLICES 8u /* of a wait that has an end: what comes in between does not count */
 
 static __thread uint32_t mine __attribute__((tls_model("initial-exec"))); /* I3 */
 
@@ -153,6 +154,31 @@ bool za_lock_soon(struct za_lock *l)
             mine_less();
     }
     return got;
+}
+
+/* Nobody's wake is lost: who was woken has not waited in vain, and tries once more (I2). */
+static bool take_late(struct za_lock *l, uint64_t ns)
+{
+    za_stat_add(ZA_STAT_LOCK_WAITS, 1);
+    if (take_spinning(l))
+        return true;
+    za_stat_add(ZA_STAT_LOCK_SLEEPS, 1);
+    for (unsigned left = SLICES; __atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0;)
+        if (za_raw_futex_wait_out(&l->word, 2, ns / SLICES) && --left == 0)
+            return false;
+    return true;
+}
+
+bool za_lock_within(struct za_lock *l, uint64_t ns)
+{
+    rank_check(l);
+    mine_more();
+    if (ZA_LIKELY(take(l)) || take_late(l, ns)) {
+        rank_taken(l);
+        return true;
+    }
+    mine_less();
+    return false;
 }
 
 void za_unlock(struct za_lock *l)

@@ -49,6 +49,8 @@ void za_lock(struct za_lock *l);
 bool za_trylock(struct za_lock *l);
 /* Tries for some ten microseconds, for who can do without: the holder may be stopped, for ever. */
 bool za_lock_soon(struct za_lock *l);
+/* Waits for `ns` at most, and a little longer; true: the lock is had. */
+bool za_lock_within(struct za_lock *l, uint64_t ns);
 void za_unlock(struct za_lock *l);
 /* In a signal handler: has the calling thread, or will it have, a lock that it cannot give back? */
 bool za_lock_any(void);

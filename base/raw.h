@@ -10,9 +10,11 @@
 #ifndef ZA_BASE_RAW_H
 #define ZA_BASE_RAW_H
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/base.h"
 
@@ -58,6 +60,15 @@ ZA_INLINE void za_raw_pause(void)
 ZA_INLINE void za_raw_futex_wait(uint32_t *word, uint32_t seen)
 {
     za_raw_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)seen, 0);
+}
+
+/* The same; true: for `ns`, and nobody has woken it. */
+ZA_INLINE bool za_raw_futex_wait_out(uint32_t *word, uint32_t seen, uint64_t ns)
+{
+    const struct timespec t = {(time_t)(ns / ZA_NS_PER_S), (long)(ns % ZA_NS_PER_S)};
+
+    return za_raw_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)seen, (long)&t) ==
+           -ETIMEDOUT;
 }
 
 ZA_INLINE void za_raw_futex_wake_one(uint32_t *word)

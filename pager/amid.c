@@ -15,6 +15,9 @@
  *     Where all is at its address any thread may, also without being in the middle of something.
  * I3  A mark is never left out: where it cannot be set, nothing is taken out any more, for ever.
  *
+ * The same goes for who has waited for long, and in vain, for W to begin with a request of his: the one
+ * that comes before may be a thread's that he has stopped himself (mail.c).
+ *
  * What is here may be interrupted, and be called anew by that handler: W is held as often as somebody
  * wants it, and pins are counted, or marks.  In a child, before it has a fault thread of its own, and in
  * one made without handlers, before that has been found out, nothing is served.
@@ -92,5 +95,29 @@ int za_amid_discard(uintptr_t addr, size_t len)
     }
     if (r == 0)
         za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
+    return r;
+}
+
+/* These for who is in the middle of nothing, but for what begins here. */
+int za_amid_pin_late(uintptr_t addr, size_t len, enum za_pin why)
+{
+    za_inside_enter();
+    int r = za_amid_pin(addr, len, why);
+    za_inside_leave();
+    return r;
+}
+
+void za_amid_unpin_late(uintptr_t addr, size_t len, enum za_pin why)
+{
+    za_inside_enter();
+    za_amid_unpin(addr, len, why);
+    za_inside_leave();
+}
+
+int za_amid_discard_late(uintptr_t addr, size_t len)
+{
+    za_inside_enter();
+    int r = za_amid_discard(addr, len);
+    za_inside_leave();
     return r;
 }

@@ -9,6 +9,13 @@
  * park keeps the lock until unpark, so no other request comes through;
  * W stands still until released.
  *
+ * Who can do without (amid.c) waits for a second at most until W begins: the thread whose request
+ * comes before may have been stopped, wherever it was, by the one that waits here (a collector stops the
+ * world), and so may one that forks, or has a lock that W wants in decay.
+ *
+ *  I1  A request is W's from when W has changed `op` from what it is to CLAIMED, and the poster's again
+ *      when it has changed it to NONE before that: then it was never made.
+ *
  * Locks: ZA_RANK_CTL.  May sleep: yes.  May fault: on its own words only.  Allocates: nothing.
  */
 #include <errno.h>
@@ -20,6 +27,7 @@
 #include "pager/private.h"
 
 #define SPARE_FILES 4u /* for a child, its socket, and the way there */
+#define PATIENCE_NS ZA_NS_PER_S
 
 struct request {        /* [c] by the poster until `op` is published; then W's until `done` */
     enum za_mail_op op; /* [a] published last */
@@ -47,7 +55,31 @@ static void give(void)
     za_inside_leave();
 }
 
-static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
+/* I1; from `from` it becomes W's, or nobody's. */
+static bool take_over(enum za_mail_op from, enum za_mail_op to)
+{
+    return __atomic_compare_exchange_n(&req.op, &from, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
+}
+
+/* 0, or -ETIMEDOUT: W has not begun with it, and will not. */
+static int await(enum za_mail_op op, uint64_t patience)
+{
+    uint64_t end = patience == ZA_NEVER ? ZA_NEVER : za_os->now() + patience;
+    while (!__atomic_load_n(&req.done, __ATOMIC_ACQUIRE)) {
+        uint64_t now = end == ZA_NEVER ? 0 : za_os->now();
+        if (now < end) {
+            (void)za_os->wait(&req.done, 0, end == ZA_NEVER ? ZA_NEVER : end - now);
+        } else {
+            if (take_over(op, ZA_MAIL_NONE))
+                return -ETIMEDOUT;
+            end = ZA_NEVER;
+        }
+    }
+    return 0;
+}
+
+static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len, uint64_t patience)
 {
     req.a = a;
     req.b = b;
@@ -62,9 +94,8 @@ static int send(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     __atomic_store_n(&req.op, op, __ATOMIC_RELEASE);
     __atomic_fetch_add(&bell, 1, __ATOMIC_RELEASE);
     za_os->wake(&bell);
-    while (!__atomic_load_n(&req.done, __ATOMIC_ACQUIRE))
-        (void)za_os->wait(&req.done, 0, ZA_NEVER);
-    return req.result;
+    int r = await(op, patience);
+    return r < 0 ? r : req.result;
 }
 
 /* The result, or -ENOSYS when this process has no worker to ask. */
@@ -75,8 +106,26 @@ int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
         return r;
     take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
-        r = send(op, a, b, len);
+        r = send(op, a, b, len, ZA_NEVER);
     give();
+    return r;
+}
+
+/* The same, for who can do without; -ETIMEDOUT: it was not made. */
+int za_mail_try(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
+{
+    int r = -ENOSYS;
+    if (!za_pg_is_ours())
+        return r;
+    za_inside_enter();
+    if (za_lock_within(&ctl, PATIENCE_NS)) {
+        if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
+            r = send(op, a, b, len, PATIENCE_NS);
+        za_unlock(&ctl);
+    } else {
+        r = -ETIMEDOUT;
+    }
+    za_inside_leave();
     return r;
 }
 
@@ -89,7 +138,7 @@ int za_mail_renew(int sock, void (*next)(void))
     int r = -ENOSYS;
     take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
-        r = send(ZA_MAIL_RENEW, (uintptr_t)sock, 0, za_os->socket_number(sock));
+        r = send(ZA_MAIL_RENEW, (uintptr_t)sock, 0, za_os->socket_number(sock), ZA_NEVER);
     if (r == 0 && !za_pg_active())
         next();
     give();
@@ -102,7 +151,7 @@ int za_mail_retire(void)
     int r = 0;
     take();
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
-        r = send(ZA_MAIL_RETIRE, 0, 0, 0);
+        r = send(ZA_MAIL_RETIRE, 0, 0, 0, ZA_NEVER);
     if (r == -ENOSYS)
         r = za_retire_alone();
     if (r == 0) {
@@ -136,13 +185,13 @@ int za_mail_park(int sock, bool thaw)
     if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) != ZA_LIFE_STARTED)
         return -ENOSYS;
     uint64_t number = sock < 0 ? 0 : za_os->socket_number(sock);
-    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, number);
+    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)sock, thaw, number, ZA_NEVER);
 }
 
 /* The lock is taken already; nothing that is out need come back. */
 int za_mail_park_newborn(void)
 {
-    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)-1, false, 0);
+    return send(ZA_MAIL_PARK, (uintptr_t)(intptr_t)-1, false, 0, ZA_NEVER);
 }
 
 /*
@@ -333,7 +382,7 @@ static bool obey(enum za_mail_op op)
 bool za_mail_serve(void)
 {
     enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
-    if (op == ZA_MAIL_NONE)
+    if (op == ZA_MAIL_NONE || !take_over(op, ZA_MAIL_CLAIMED))
         return true;
     if (op == ZA_MAIL_PARK)
         return obey(op); /* faults wait no more once it stands still (za_mail_parked) */

@@ -180,7 +180,8 @@ bool za_pager_amid(void)
     return za_inside() || za_lock_any();
 }
 
-int za_pager_discard(uintptr_t addr, size_t len)
+/* Who waits in vain for W does it himself, which -EBUSY says he could not. */
+static int discard(uintptr_t addr, size_t len)
 {
     if (za_pager_amid() && !on_worker())
         return za_amid_discard(addr, len);
@@ -203,14 +204,22 @@ int za_pager_discard(uintptr_t addr, size_t len)
         if (!__atomic_fetch_or(&za_pg.active, 0, __ATOMIC_SEQ_CST))
             return r;
     }
-    int r = za_mail_post(ZA_MAIL_DISCARD, addr, 0, len);
+    int r = za_mail_try(ZA_MAIL_DISCARD, addr, 0, len);
+    if (r == -ETIMEDOUT)
+        return za_amid_discard_late(addr, len);
     return r == -ENOSYS && !za_without(D7_ALONE) ? discard_alone(addr, len) : r;
+}
+
+int za_pager_discard(uintptr_t addr, size_t len)
+{
+    int r = discard(addr, len);
+    return r == -EBUSY && !za_pager_amid() ? za_mail_post(ZA_MAIL_DISCARD, addr, 0, len) : r;
 }
 
 int za_pager_discard_soon(uintptr_t addr, size_t len)
 {
     int r;
-    return !za_pager_amid() && za_amid_drop(addr, len, &r) ? r : za_pager_discard(addr, len);
+    return !za_pager_amid() && za_amid_drop(addr, len, &r) ? r : discard(addr, len);
 }
 
 int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)
@@ -255,17 +264,21 @@ int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
     else if (!za_pager_active())
         return -ENOSYS;
     int r;
-    while ((r = za_mail_post(ZA_MAIL_PIN, addr, why, len)) == -EAGAIN)
+    while ((r = za_mail_try(ZA_MAIL_PIN, addr, why, len)) == -EAGAIN)
         za_os->relax();
-    return r;
+    if (r != -ETIMEDOUT)
+        return r;
+    return za_pg_active()
+               ? za_amid_pin_late(addr, len, why) /* else W is being born, and waits for nobody */
+               : za_mail_post(ZA_MAIL_PIN, addr, why, len);
 }
 
 void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why)
 {
     if (za_pager_amid())
         za_amid_unpin(addr, len, why);
-    else if (za_pager_active())
-        (void)za_mail_post(ZA_MAIL_UNPIN, addr, why, len);
+    else if (za_pager_active() && za_mail_try(ZA_MAIL_UNPIN, addr, why, len) == -ETIMEDOUT)
+        za_amid_unpin_late(addr, len, why);
 }
 
 void za_pager_keep_begin(void)

@@ -55,13 +55,15 @@ void za_pager_grown(uintptr_t top);
 /*
  * The contents of [addr, addr+len) (page-aligned, no live object inside) no longer matter: drop
  * blobs and give the memory back; it reads as zeros afterwards.  Waits for the worker when the
- * pager is active, unless on the worker. 0 or -errno.
+ * pager is active, unless on the worker; and only amid a fork for as long as it takes (who has stopped all
+ * other threads does not wait for theirs). 0 or -errno.
  */
 int za_pager_discard(uintptr_t addr, size_t len);
 
 /*
- * The same, which does not wait for the worker where all of it is at its address: the request before it
- * may be that of a thread which has been stopped, and so may the holder of a lock that the worker waits for.
+ * The same, which does not wait for the worker where all of it is at its address, nor for a fork: -EBUSY,
+ * amid a fork that takes long, or has been stopped, too.  Some of it may have its old contents then, now or
+ * later.
  */
 int za_pager_discard_soon(uintptr_t addr, size_t len);
 

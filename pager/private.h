@@ -140,10 +140,12 @@ enum za_mail_op {
     ZA_MAIL_KEEP_END,
     ZA_MAIL_RENEW,
     ZA_MAIL_RETIRE,
-    ZA_MAIL_PARK
+    ZA_MAIL_PARK,
+    ZA_MAIL_CLAIMED /* W carries it out */
 };
 int za_mail_retire(void);
 int za_mail_post(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len);
+int za_mail_try(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len); /* -ETIMEDOUT */
 #define ZA_MAIL_WITHDRAWN 1            /* of za_mail_park: nothing is out, and nothing registered */
 int za_mail_park(int sock, bool thaw); /* keeps requests out until unpark */
 int za_mail_park_newborn(void);        /* after a park without a worker, if there is one now */
@@ -194,6 +196,9 @@ int za_amid_pin(uintptr_t addr, size_t len, enum za_pin why);
 void za_amid_unpin(uintptr_t addr, size_t len, enum za_pin why);
 bool za_amid_drop(uintptr_t addr, size_t len, int *result); /* false: some of it is out */
 int za_amid_discard(uintptr_t addr, size_t len);
+int za_amid_pin_late(uintptr_t addr, size_t len, enum za_pin why); /* instead of a request */
+void za_amid_unpin_late(uintptr_t addr, size_t len, enum za_pin why);
+int za_amid_discard_late(uintptr_t addr, size_t len);
 
 /* fork.c */
 void za_fork_found_bare(void);

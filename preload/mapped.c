@@ -45,7 +45,7 @@ void za_mapped_touch(const void *p, size_t len)
 /* There is ordinary memory again, which is no longer watched and stays as it is. */
 static long uncover(const struct za_range *r)
 {
-    (void)za_pager_discard(r->addr, r->len);
+    (void)za_pager_discard_soon(r->addr, r->len);
     (void)za_pager_pin(r->addr, r->len, ZA_PIN_FOREIGN);
     long at = za_sys6(SYS_mmap, (long)r->addr, (long)r->len, READ_WRITE,
                       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -70,7 +70,7 @@ static long end_whole(const struct za_range *r)
 static long end_part(const struct za_range *r)
 {
     za_mapped_lose_part(r->addr, r->len);
-    if (za_pager_discard(r->addr, r->len) >= 0)
+    if (za_pager_discard_soon(r->addr, r->len) >= 0)
         return 0;
     za_mapped_spoil(r->addr, r->addr + r->len);
     return uncover(r);

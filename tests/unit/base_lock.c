@@ -214,6 +214,35 @@ UNIT_TEST(fork_may_take_many_of_one_rank)
     za_unlock(&f);
 }
 
+static void *keep_it(void *arg)
+{
+    za_lock(&lock);
+    __atomic_store_n((bool *)arg, true, __ATOMIC_RELEASE);
+    while (__atomic_load_n((bool *)arg, __ATOMIC_ACQUIRE))
+        usleep(100);
+    za_unlock(&lock);
+    return NULL;
+}
+
+UNIT_TEST(a_wait_may_have_an_end)
+{
+    pthread_t t;
+    bool kept = false;
+    CHECK_EQ(pthread_create(&t, NULL, keep_it, &kept), 0);
+    while (!__atomic_load_n(&kept, __ATOMIC_ACQUIRE))
+        usleep(100);
+    CHECK(!za_lock_within(&lock, 20 * ZA_NS_PER_MS));
+    CHECK(!za_lock_any());
+    __atomic_store_n(&kept, false, __ATOMIC_RELEASE);
+    CHECK(za_lock_within(&lock, 3600 * ZA_NS_PER_S));
+    CHECK(za_lock_any());
+    za_unlock(&lock);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK(za_lock_within(&lock, 0));
+    za_unlock(&lock);
+    CHECK_EQ(lock.word, 0);
+}
+
 #define OUT_OF_ORDER "zalloc: lock taken out of rank order"
 
 UNIT_DIES(descending_ranks_die, OUT_OF_ORDER)

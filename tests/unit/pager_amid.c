@@ -175,6 +175,78 @@ UNIT_TEST(what_is_out_is_asked_for)
     check_dropped();
 }
 
+static void give_up_waiting(void)
+{
+    CHECK_EQ(za_pager_discard(at(4 * UNIT), BYTES), 0);
+    CHECK_EQ(za_pager_discard_soon(at(8 * UNIT), BYTES), 0);
+    CHECK_EQ(za_pager_pin(at(12 * UNIT), BYTES, ZA_PIN_CALL), 0);
+    CHECK_EQ(region_present(12 * UNIT, 4 * UNIT), 4 * UNIT);
+    za_pager_unpin(at(12 * UNIT), BYTES, ZA_PIN_CALL);
+    CHECK_EQ(za_pager_pin(at(16 * UNIT), BYTES, ZA_PIN_FOREIGN), 0);
+    CHECK(!za_pager_amid());
+}
+
+static void check_given_up(void)
+{
+    CHECK(region_zero(4 * UNIT, 8 * UNIT));
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 4 * UNIT);
+    CHECK_EQ(region_present(16 * UNIT, 4 * UNIT), 4 * UNIT);
+    CHECK(region_zero(4 * UNIT, 8 * UNIT));
+    CHECK(region_holds(0, 4 * UNIT, 1) && region_holds(12 * UNIT, PAGES - 12 * UNIT, 1));
+    region_check();
+}
+
+static uint32_t waits, go_on; /* atomic */
+
+static void wait_until_told(size_t arg)
+{
+    (void)arg;
+    __atomic_store_n(&waits, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&go_on, __ATOMIC_ACQUIRE))
+        za_os->relax();
+}
+
+static void *keep_requests(void *arg)
+{
+    CHECK(za_mail_hold());
+    wait_until_told(0);
+    za_mail_let_go();
+    return arg;
+}
+
+static void *keep_worker(void *arg)
+{
+    region_on_worker(wait_until_told, 0);
+    return arg;
+}
+
+static void give_up_waiting_for(void *(*other)(void *arg))
+{
+    pthread_t t;
+    start();
+    evict();
+    CHECK_EQ(pthread_create(&t, NULL, other, NULL), 0);
+    while (!__atomic_load_n(&waits, __ATOMIC_ACQUIRE))
+        za_os->relax();
+    give_up_waiting();
+    __atomic_store_n(&go_on, 1, __ATOMIC_RELEASE);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    check_given_up();
+}
+
+/* Another thread's, which is stopped until this one has what it wants: a collector stops the world. */
+UNIT_TEST(a_request_that_is_stopped_is_not_waited_for)
+{
+    give_up_waiting_for(keep_requests);
+}
+
+/* Nor a worker that waits, in the owner's decay, for the lock of a thread which is. */
+UNIT_TEST(a_worker_that_waits_for_it_is_not_waited_for)
+{
+    give_up_waiting_for(keep_worker);
+}
+
 static void hold_and_drop(size_t i)
 {
     struct za_lock l = ZA_LOCK_INIT(ZA_RANK_HEAP);
