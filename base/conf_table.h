@@ -30,7 +30,7 @@
       "freed memory, and what idle threads keep, goes back after this long") \
     X(reserve, SIZE, 0, (64u << 20), (UINT64_MAX >> 1), "bytes", \
       "address space reserved for the heap; 0: by the machine's memory") \
-    X(mmap, MMAP, ZA_MMAP_FALSE, 0, 0, "", \
+    X(mmap, MMAP, ZA_MMAP_AUTO, 0, 0, "", \
       "private anonymous memory that the program maps itself is compressed, too; auto: from when it has " \
       "mapped more than 16 MiB, where there is a back-end") \
     X(backend, BACKEND, ZA_BACKEND_AUTO, 0, 0, "", "auto, move, remap or none") \

@@ -226,6 +226,7 @@ UNIT_TEST(who_finds_a_lock_held_asks_the_kernel)
 UNIT_TEST(by_itself_only_of_a_program_that_maps_much)
 {
     kit_os();
+    za_conf.mmap = ZA_MMAP_FALSE;
     CHECK(!za_mapped_wanted(ZA_GIB));
     za_conf.mmap = ZA_MMAP_TRUE;
     CHECK(za_mapped_wanted(KIT_PAGE));

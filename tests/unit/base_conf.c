@@ -77,6 +77,7 @@ UNIT_TEST(defaults_are_the_tables)
     CHECK_EQ(c.target, 0);
     CHECK_EQ(c.start_bytes, 16 * ZA_MIB);
     CHECK_EQ(c.backend, ZA_BACKEND_AUTO);
+    CHECK_EQ(c.mmap, ZA_MMAP_AUTO);
     CHECK_STR(c.file, "");
     CHECK(!c.abort_conf);
     CHECK_EQ(memcmp(&za_conf.cold_ms, &c.cold_ms, sizeof(c.cold_ms)), 0);
@@ -220,7 +221,7 @@ UNIT_TEST(words_match_whole)
             "zalloc: ZALLOC_CONF: dedup:zer: not off, zero or content; keeping zero\n");
     refused("dedup:zeros",
             "zalloc: ZALLOC_CONF: dedup:zeros: not off, zero or content; keeping zero\n");
-    refused("mmap:yes", "zalloc: ZALLOC_CONF: mmap:yes: not false, true or auto; keeping false\n");
+    refused("mmap:yes", "zalloc: ZALLOC_CONF: mmap:yes: not false, true or auto; keeping auto\n");
     refused("backend:mov",
             "zalloc: ZALLOC_CONF: backend:mov: not auto, move, remap or none; keeping auto\n");
 }
