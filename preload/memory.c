@@ -141,7 +141,8 @@ static long advise_empty(void *p, size_t len, int advice)
     const struct za_range r = za_in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
     if (rc == 0 && !za_without(D7_EMPTY)) {
-        (void)za_pager_discard(r.addr, r.len);
+        if (za_pager_discard_soon(r.addr, r.len) == -EBUSY)
+            (void)za_pager_discard(r.addr, r.len); /* waits for the fork that is in the way */
         if (advice == GUARD_INSTALL && !za_without(D7_GUARD))
             (void)pin(&r, ZA_PIN_FOREIGN);
     }
