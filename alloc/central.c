@@ -15,9 +15,13 @@
 #include "alloc/large.h"
 #include "alloc/misuse.h"
 #include "base/meta.h"
+#include "pager/pager.h"
 
 #define TRANSFER_SHARE 128u /* a transfer cache holds at most this part of the heap */
 #define TRANSFER_LEAST 4u   /* ... or so many slots */
+#define LOOKS 8u            /* at spans, for one that is not out */
+#define COLD_SHARE \
+    8u /* of a class's slots may be free, and left where they are because they are out */
 
 struct za_central za_central[ZA_CLASS_LAST + 1];
 
@@ -74,12 +78,35 @@ ZA_INLINE void relist(struct za_central *c, uint32_t unit, unsigned cls)
         rebucket(c, unit, bucket);
 }
 
-static uint32_t fullest(const struct za_central *c)
+/* Is the page out that the span's next slot lies in, or begins before? */
+static bool is_out(uint32_t unit, unsigned cls)
 {
-    for (unsigned b = 0; b < ZA_SPAN_BUCKETS; b++)
-        if (c->list[b] != ZA_NO_UNIT)
-            return c->list[b];
-    return ZA_NO_UNIT;
+    return za_pager_out(za_unit_addr(unit) +
+                        (size_t)za_spans[unit].hint * 64 * za_class_cell[cls].size);
+}
+
+static bool is_dense(const struct za_central *c, unsigned cls)
+{
+    return c->nfree <= (size_t)c->nspans * za_class_info[cls].nslots / COLD_SHARE;
+}
+
+/*
+ * The fullest span whose next slot is not out, as far as a few of them tell.  Where all these are: none, as
+ * long as what the class has free in all is not much, and the fullest if `any`.
+ */
+static uint32_t best(const struct za_central *c, unsigned cls, bool any)
+{
+    uint32_t fullest = ZA_NO_UNIT;
+    for (unsigned b = 0; b < ZA_SPAN_BUCKETS; b++) {
+        unsigned looks = LOOKS;
+        for (uint32_t unit = c->list[b]; unit != ZA_NO_UNIT && looks; unit = za_spans[unit].next) {
+            if (!is_out(unit, cls))
+                return unit;
+            fullest = fullest == ZA_NO_UNIT ? unit : fullest;
+            looks--;
+        }
+    }
+    return any || !is_dense(c, cls) ? fullest : ZA_NO_UNIT;
 }
 
 /* --- birth and death of spans -------------------------------------------- */
@@ -151,11 +178,11 @@ static unsigned take_transfer(struct za_central *c, void **out, unsigned want)
     return n;
 }
 
-static unsigned take_spans(struct za_central *c, unsigned cls, void **out, unsigned want)
+static unsigned take_spans(struct za_central *c, unsigned cls, void **out, unsigned want, bool any)
 {
     unsigned n = 0;
     uint32_t unit;
-    while (n < want && (unit = fullest(c)) != ZA_NO_UNIT) {
+    while (n < want && (unit = best(c, cls, any && !n)) != ZA_NO_UNIT) {
         n += za_span_take(unit, cls, out + want - n, want - n);
         if (c->spare == unit)
             set_spare(c, ZA_NO_UNIT);
@@ -174,7 +201,7 @@ static unsigned take_fresh(struct za_central *c, unsigned cls, void **out, unsig
     za_lock(&c->lock);
     if (unit != ZA_NO_UNIT)
         span_add(c, cls, unit, &dead);
-    unsigned n = take_spans(c, cls, out, want);
+    unsigned n = take_spans(c, cls, out, want, true);
     /* Others may have put slots back meanwhile, and those came first (I2). */
     if (unit != dead && unit != ZA_NO_UNIT && za_spans[unit].nfree == za_class_info[cls].nslots)
         span_bury(c, cls, unit, &dead);
@@ -189,7 +216,7 @@ unsigned za_central_take(unsigned cls, void **out, unsigned want)
     za_lock(&c->lock);
     unsigned n = take_transfer(c, out, want);
     if (!n)
-        n = take_spans(c, cls, out, want);
+        n = take_spans(c, cls, out, want, false);
     za_unlock(&c->lock);
     return n ? n : take_fresh(c, cls, out, want);
 }

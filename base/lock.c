@@ -18,8 +18,7 @@
 
 /* Longer than our longest short section, shorter than a sleep and a wake. */
 #define SPINS 100
-#define SOON 10   /* times that */
-#define SLICES 8u /* of a wait that has an end: what comes in between does not count */
+#define SOON 10 /* times that */
 
 static __thread uint32_t mine __attribute__((tls_model("initial-exec"))); /* I3 */
 
@@ -156,16 +155,23 @@ bool za_lock_soon(struct za_lock *l)
     return got;
 }
 
-/* Nobody's wake is lost: who was woken has not waited in vain, and tries once more (I2). */
+/*
+ * Signals do not lengthen it.  A wake that comes at the last moment is another sleeper's loss if this one goes
+ * without a last try.
+ */
 static bool take_late(struct za_lock *l, uint64_t ns)
 {
     za_stat_add(ZA_STAT_LOCK_WAITS, 1);
     if (take_spinning(l))
         return true;
     za_stat_add(ZA_STAT_LOCK_SLEEPS, 1);
-    for (unsigned left = SLICES; __atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0;)
-        if (za_raw_futex_wait_out(&l->word, 2, ns / SLICES) && --left == 0)
+    uint64_t now = za_raw_now(), end = now + ns;
+    while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0) { /* I2 */
+        now = za_raw_now();
+        if (now >= end)
             return false;
+        za_raw_futex_wait_for(&l->word, 2, end - now);
+    }
     return true;
 }
 

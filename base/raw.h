@@ -10,7 +10,6 @@
 #ifndef ZA_BASE_RAW_H
 #define ZA_BASE_RAW_H
 
-#include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -62,13 +61,21 @@ ZA_INLINE void za_raw_futex_wait(uint32_t *word, uint32_t seen)
     za_raw_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)seen, 0);
 }
 
-/* The same; true: for `ns`, and nobody has woken it. */
-ZA_INLINE bool za_raw_futex_wait_out(uint32_t *word, uint32_t seen, uint64_t ns)
+/* The same; for `ns` at most. */
+ZA_INLINE void za_raw_futex_wait_for(uint32_t *word, uint32_t seen, uint64_t ns)
 {
     const struct timespec t = {(time_t)(ns / ZA_NS_PER_S), (long)(ns % ZA_NS_PER_S)};
 
-    return za_raw_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)seen, (long)&t) ==
-           -ETIMEDOUT;
+    za_raw_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)seen, (long)&t);
+}
+
+/* Monotonic nanoseconds. */
+ZA_INLINE uint64_t za_raw_now(void)
+{
+    struct timespec t = {0, 0};
+
+    za_raw_call4(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0);
+    return (uint64_t)t.tv_sec * ZA_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 ZA_INLINE void za_raw_futex_wake_one(uint32_t *word)

@@ -11,7 +11,8 @@
  * I1  Who is here waits for W to come to its next look, where it waits for nobody but F (still.c I1), and
  *     for F; for no lock, and for no other thread of the program but those that are here, too.
  * I2  Contents are dropped without a record's being touched: pinned, so that nothing is out, dropped by
- *     the kernel, released.
+ *     the kernel, released.  In the window of a fork a page that was out stays so by its record, and is
+ *     present: it is cleared, as the program might, and reconcile.c makes it the program's.
  *     Where all is at its address any thread may, also without being in the middle of something.
  * I3  A mark is never left out: where it cannot be set, nothing is taken out any more, for ever.
  *
@@ -25,6 +26,7 @@
  * Locks: none.  May sleep: yes.  May fault: no.  Allocates: records.  Signal safety: all of it.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/stat.h"
 #include "pager/private.h"
@@ -69,7 +71,7 @@ void za_amid_unpin(uintptr_t addr, size_t len, enum za_pin why)
 /* A step of W in its stead, in which no record changes. */
 bool za_amid_drop(uintptr_t addr, size_t len, int *result)
 {
-    if (!is_served())
+    if (!is_served() || za_mail_waiting() || za_still_wanted())
         return false;
     za_inside_enter(); /* a signal handler must not wait for W from now on */
     za_still_hold();
@@ -81,18 +83,40 @@ bool za_amid_drop(uintptr_t addr, size_t len, int *result)
     return all_there;
 }
 
-/* -EBUSY: a page of it is still out, where the program may not write, or in the middle of a fork. */
+/* What is out still, in the middle of a fork, is at its address all the same, and is cleared there. */
+static int empty_page(size_t page)
+{
+    char *p = za_pg_heap(page);
+    if (!za_pin_out((uintptr_t)p, za_pg_page_size()))
+        return za_os->purge(p, za_pg_page_size());
+    if (za_os->populate(p, za_pg_page_size()) < 0)
+        return -EBUSY;
+    memset(p, 0, za_pg_page_size());
+    return 0;
+}
+
+/* Pinned: what is not out stays so. */
+static int empty(uintptr_t addr, size_t len)
+{
+    int r = 0;
+    if (!za_pin_out(addr, len))
+        return za_os->purge((void *)addr, len);
+    for (size_t off = 0; off < len; off += za_pg_page_size()) {
+        int rc = empty_page(za_pg_page_of(addr + off));
+        r = rc < 0 ? rc : r;
+    }
+    return r;
+}
+
+/* -EBUSY: a page of it is still out, where the program may not write. */
 int za_amid_discard(uintptr_t addr, size_t len)
 {
     bool pinned = za_amid_pin(addr, len, ZA_PIN_CALL) == 0;
-    int r = za_os->purge((void *)addr, len);
-    if (pinned) {
-        if (r == 0 && za_pin_out(addr, len))
-            r = -EBUSY;
+    int r = pinned ? empty(addr, len) : za_os->purge((void *)addr, len);
+    if (pinned)
         za_amid_unpin(addr, len, ZA_PIN_CALL);
-    } else if (is_served()) {
+    else if (is_served())
         r = -EBUSY; /* it awoke meanwhile */
-    }
     if (r == 0)
         za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
     return r;

@@ -115,10 +115,14 @@ static void release(struct za_door *d)
     za_plan_rested(0, npages());
 }
 
+/* To the owner, who takes alloc's locks, W is at rest (still.c I1). */
 static void refresh(void)
 {
-    if (za_pg.owner->stats)
+    if (za_pg.owner->stats) {
+        za_still_leave();
         za_pg.owner->stats();
+        za_still_enter();
+    }
     za_footprint();
 }
 

@@ -9,7 +9,8 @@
  * park keeps the lock until unpark, so no other request comes through;
  * W stands still until released.
  *
- * Who can do without (amid.c) waits for a second at most until W begins: the thread whose request
+ * Who can do without (amid.c) waits for a second at most until W begins, and the next ones for a millisecond until it
+ * has begun with anything: the thread whose request
  * comes before may have been stopped, wherever it was, by the one that waits here (a collector stops the
  * world), and so may one that forks, or has a lock that W wants in decay.
  *
@@ -28,6 +29,7 @@
 
 #define SPARE_FILES 4u /* for a child, its socket, and the way there */
 #define PATIENCE_NS ZA_NS_PER_S
+#define IMPATIENCE_NS ZA_NS_PER_MS
 
 struct request {        /* [c] by the poster until `op` is published; then W's until `done` */
     enum za_mail_op op; /* [a] published last */
@@ -41,6 +43,7 @@ struct request {        /* [c] by the poster until `op` is published; then W's u
 static struct za_lock ctl = ZA_LOCK_INIT(ZA_RANK_CTL);
 static struct request req;
 static uint32_t bell;   /* [a] futex word of W */
+static uint32_t stuck;  /* [a] somebody has waited in vain, and nothing has moved since */
 static uint32_t parked; /* [a] futex word: 1 while W must stand still */
 
 static void take(void)
@@ -117,15 +120,18 @@ int za_mail_try(enum za_mail_op op, uintptr_t a, uintptr_t b, size_t len)
     int r = -ENOSYS;
     if (!za_pg_is_ours())
         return r;
+    uint64_t patience = __atomic_load_n(&stuck, __ATOMIC_RELAXED) ? IMPATIENCE_NS : PATIENCE_NS;
     za_inside_enter();
-    if (za_lock_within(&ctl, PATIENCE_NS)) {
+    if (za_lock_within(&ctl, patience)) {
         if (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_STARTED)
-            r = send(op, a, b, len, PATIENCE_NS);
+            r = send(op, a, b, len, patience);
         za_unlock(&ctl);
     } else {
         r = -ETIMEDOUT;
     }
     za_inside_leave();
+    if (r == -ETIMEDOUT)
+        __atomic_store_n(&stuck, 1, __ATOMIC_RELAXED);
     return r;
 }
 
@@ -223,7 +229,7 @@ bool za_mail_waiting(void)
 /* In a child: the forking thread owned the lock; W did not come along. */
 void za_mail_child(void)
 {
-    parked = 0;
+    parked = stuck = 0;
     req.op = ZA_MAIL_NONE;
     give();
 }
@@ -232,7 +238,7 @@ void za_mail_child(void)
 void za_mail_bare(void)
 {
     za_lock_init(&ctl, ZA_RANK_CTL);
-    parked = 0;
+    parked = stuck = 0;
     req.op = ZA_MAIL_NONE;
 }
 
@@ -384,6 +390,7 @@ bool za_mail_serve(void)
     enum za_mail_op op = __atomic_load_n(&req.op, __ATOMIC_ACQUIRE);
     if (op == ZA_MAIL_NONE || !take_over(op, ZA_MAIL_CLAIMED))
         return true;
+    __atomic_store_n(&stuck, 0, __ATOMIC_RELAXED);
     if (op == ZA_MAIL_PARK)
         return obey(op); /* faults wait no more once it stands still (za_mail_parked) */
     if (!makes_no_room(op)) {

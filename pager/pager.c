@@ -175,6 +175,11 @@ static int discard_alone(uintptr_t addr, size_t len)
     return r;
 }
 
+static int answered(int r, uintptr_t addr, size_t len)
+{
+    return r == -ENOSYS && !za_without(D7_ALONE) ? discard_alone(addr, len) : r;
+}
+
 bool za_pager_amid(void)
 {
     return za_inside() || za_lock_any();
@@ -205,21 +210,31 @@ static int discard(uintptr_t addr, size_t len)
             return r;
     }
     int r = za_mail_try(ZA_MAIL_DISCARD, addr, 0, len);
-    if (r == -ETIMEDOUT)
-        return za_amid_discard_late(addr, len);
-    return r == -ENOSYS && !za_without(D7_ALONE) ? discard_alone(addr, len) : r;
+    return r == -ETIMEDOUT ? za_amid_discard_late(addr, len) : answered(r, addr, len);
 }
 
 int za_pager_discard(uintptr_t addr, size_t len)
 {
     int r = discard(addr, len);
-    return r == -EBUSY && !za_pager_amid() ? za_mail_post(ZA_MAIL_DISCARD, addr, 0, len) : r;
+    if (r != -EBUSY || za_pager_amid())
+        return r;
+    return answered(za_mail_post(ZA_MAIL_DISCARD, addr, 0, len), addr, len);
 }
 
 int za_pager_discard_soon(uintptr_t addr, size_t len)
 {
     int r;
     return !za_pager_amid() && za_amid_drop(addr, len, &r) ? r : discard(addr, len);
+}
+
+bool za_pager_out(uintptr_t addr)
+{
+    if (!za_pg_active())
+        return false;
+    size_t page = za_pg_page_of(addr);
+    size_t ready = __atomic_load_n(&za_pg.records_ready, __ATOMIC_ACQUIRE);
+    return page >> (ZA_CHUNK_SHIFT - za_pg.page_shift) < ready &&
+           za_page_get(&za_pg.pages[page]) != ZA_PAGE_KERNEL;
 }
 
 int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)
@@ -229,28 +244,69 @@ int za_pager_relocate(uintptr_t from, uintptr_t to, size_t len)
     return za_mail_post(ZA_MAIL_RELOCATE, from, to, len);
 }
 
-static void start_now(void)
+#define SPINS 100u
+#define TRIES (SPINS + 1000u) /* about a second */
+
+static void wait_a_little(unsigned tries)
 {
-    while (__atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE && !za_pager_start())
+    uint32_t nobody = 0;
+    if (tries < SPINS)
         za_os->relax();
+    else
+        (void)za_os->wait(&nobody, 0, ZA_NS_PER_MS);
+}
+
+/* False: who has the lock may have been stopped by who asks. */
+static bool start_now(void)
+{
+    for (unsigned i = 0; __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE; i++) {
+        if (za_pager_start())
+            break;
+        if (i == TRIES)
+            return false;
+        wait_a_little(i);
+    }
+    return true;
 }
 
 /* True: there is no worker yet, and the one that may come will know of it. */
 static bool note_for_later(uintptr_t addr, size_t len)
 {
     bool noted = false;
-    while (!noted && __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE) {
+    for (unsigned i = 0; __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE; i++) {
         if (!za_mail_hold()) {
-            za_os->relax();
+            if (i == TRIES)
+                break;
+            wait_a_little(i);
             continue;
         }
-        bool idle = __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE;
-        noted = idle && za_pin_note(addr, len);
+        noted = __atomic_load_n(&za_pg.life, __ATOMIC_ACQUIRE) == ZA_LIFE_IDLE &&
+                za_pin_note(addr, len);
         za_mail_let_go();
-        if (idle && !noted)
-            break;
+        break;
     }
     return noted;
+}
+
+/*
+ * Until the worker has decided whether there is to be a pager; or, where somebody takes his time, without
+ * it.  What is to be mapped over must not be out afterwards, by its record: reconcile.c sees to that,
+ * unless there was too much in one fork.
+ */
+static int pin(uintptr_t addr, size_t len, enum za_pin why)
+{
+    int r;
+    do {
+        r = za_mail_try(ZA_MAIL_PIN, addr, why, len);
+        if (r == -EAGAIN)
+            za_os->relax();
+        else if (r == -ETIMEDOUT && za_pg_active())
+            r = za_amid_pin_late(addr, len, why);
+        else if (r == -ETIMEDOUT && za_pager_given_up())
+            r = -ENOSYS;
+    } while (r == -EAGAIN || r == -ETIMEDOUT);
+    bool foreign = why == ZA_PIN_FOREIGN && r == 0 && !za_windowed_all() && za_pin_out(addr, len);
+    return foreign ? za_mail_post(ZA_MAIL_PIN, addr, why, len) : r;
 }
 
 int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
@@ -259,18 +315,13 @@ int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
         return za_amid_pin(addr, len, why);
     if (why == ZA_PIN_THREAD && za_pg_is_ours() && note_for_later(addr, len))
         return 0;
-    if (why != ZA_PIN_CALL && za_pg_is_ours())
-        start_now();
-    else if (!za_pager_active())
+    if (why != ZA_PIN_CALL && za_pg_is_ours()) {
+        if (!start_now())
+            return za_amid_pin_late(addr, len, why);
+    } else if (!za_pager_active()) {
         return -ENOSYS;
-    int r;
-    while ((r = za_mail_try(ZA_MAIL_PIN, addr, why, len)) == -EAGAIN)
-        za_os->relax();
-    if (r != -ETIMEDOUT)
-        return r;
-    return za_pg_active()
-               ? za_amid_pin_late(addr, len, why) /* else W is being born, and waits for nobody */
-               : za_mail_post(ZA_MAIL_PIN, addr, why, len);
+    }
+    return pin(addr, len, why);
 }
 
 void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why)

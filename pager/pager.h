@@ -68,6 +68,11 @@ int za_pager_discard(uintptr_t addr, size_t len);
 int za_pager_discard_soon(uintptr_t addr, size_t len);
 
 /*
+ * Is that page out, as far as anybody can tell who does not ask the worker?  No more than one word is read.
+ */
+bool za_pager_out(uintptr_t addr);
+
+/*
  * Move the contents of [from, from+len) to [to, to+len) by page tables and records: resident pages
  * move, blobs follow, nothing is brought back.  Both page-aligned, not overlapping, `to` holds no
  * live object; `from` holds nothing afterwards and reads as zeros.  Waits for the worker.  -ENOSYS

@@ -26,8 +26,6 @@
 #include "pager/private.h"
 
 #define CALLS 0x0fu /* the low bits of a unit's pins count calls, the others are marks */
-#define CALLS_MOST \
-    8u /* at once, so that some who count at the same moment do not come beyond CALLS */
 
 #define NOTES_MAX 64u /* a process with more such threads has reason to have a worker too */
 
@@ -55,22 +53,32 @@ bool za_pin_holds(size_t unit)
            __atomic_load_n(&everything, __ATOMIC_SEQ_CST);
 }
 
-static void add_pin(size_t unit, enum za_pin why)
+/* False: so many calls are there already. */
+static bool add_pin(size_t unit, enum za_pin why)
 {
-    uint8_t *pins = &za_pg.units[unit].pins;
-    if (why == ZA_PIN_CALL)
-        (void)__atomic_fetch_add(pins, 1, __ATOMIC_RELAXED);
-    else
+    uint8_t *pins = &za_pg.units[unit].pins, was = __atomic_load_n(pins, __ATOMIC_RELAXED);
+    if (why != ZA_PIN_CALL) {
         (void)__atomic_fetch_or(pins, (uint8_t)mark_of(why), __ATOMIC_RELAXED);
+        return true;
+    }
+    while ((was & CALLS) < CALLS)
+        if (__atomic_compare_exchange_n(pins, &was, (uint8_t)(was + 1), false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+            return true;
+    return false;
 }
 
+/* A call that has found no record to count in has none to end. */
 static void take_pin(size_t unit, enum za_pin why)
 {
-    uint8_t *pins = &za_pg.units[unit].pins;
-    if (why == ZA_PIN_CALL)
-        (void)__atomic_fetch_sub(pins, 1, __ATOMIC_RELAXED);
-    else
+    uint8_t *pins = &za_pg.units[unit].pins, was = __atomic_load_n(pins, __ATOMIC_RELAXED);
+    if (why != ZA_PIN_CALL) {
         (void)__atomic_fetch_and(pins, (uint8_t)~mark_of(why), __ATOMIC_RELAXED);
+        return;
+    }
+    while ((was & CALLS) && !__atomic_compare_exchange_n(pins, &was, (uint8_t)(was - 1), false,
+                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
 }
 
 /* F brings back a page that is out; where the program may not write, it stays where it is. */
@@ -96,14 +104,6 @@ static struct units covered(uintptr_t addr, size_t len)
 {
     return (struct units){(za_align_up(addr, ZA_UNIT_SIZE) - za_pg.base) >> ZA_UNIT_SHIFT,
                           (addr + len - za_pg.base) >> ZA_UNIT_SHIFT};
-}
-
-static bool has_calls(struct units u, unsigned most)
-{
-    for (size_t i = u.first; i < u.end; i++)
-        if ((__atomic_load_n(&za_pg.units[i].pins, __ATOMIC_RELAXED) & CALLS) >= most)
-            return true;
-    return false;
 }
 
 static struct units known(struct units u)
@@ -133,10 +133,12 @@ int za_pin_range(uintptr_t addr, size_t len, enum za_pin why)
     if (!za_place_records(za_pg_nchunks()))
         return -ENOMEM;
     u = known(u);
-    if (why == ZA_PIN_CALL && has_calls(u, CALLS_MOST))
-        return -EAGAIN;
     for (size_t i = u.first; i < u.end; i++)
-        add_pin(i, why);
+        if (!add_pin(i, why)) {
+            while (i-- > u.first)
+                take_pin(i, why);
+            return -EAGAIN;
+        }
     fetch_units(u);
     return 0;
 }

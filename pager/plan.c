@@ -516,7 +516,7 @@ static void sooner(uint32_t *due, uint32_t at)
 
 /*
  * The pages' contents are new or gone: their units start over.  By W, or while it stands still (amid.c), by several
- * threads at once, of which each has units of its own.
+ * threads at once, which may write the same of the same units.
  */
 void za_plan_rested(size_t first_page, size_t npages)
 {

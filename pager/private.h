@@ -181,6 +181,7 @@ int za_retire_alone(void); /* P */
 /* reconcile.c */
 void za_reconcile(void);
 void za_windowed_add(size_t page); /* F, in a window */
+bool za_windowed_all(void);        /* none had to be left out */
 void za_undo_early(void);          /* a child's F, before it registers again */
 
 /* inside.c */
@@ -216,6 +217,7 @@ void za_still_leave(void);
 void za_still_look(void);
 void za_still_hold(void); /* any thread, any moment */
 void za_still_let_go(void);
+bool za_still_wanted(void);
 void za_still_forget(void);
 void za_still_change(bool on);
 

@@ -38,6 +38,11 @@ static bool is_windowed(size_t page)
     return false;
 }
 
+bool za_windowed_all(void)
+{
+    return __atomic_load_n(&za_pg.windowed, __ATOMIC_ACQUIRE) <= WINDOWED_MAX;
+}
+
 static void put_right(size_t page)
 {
     uint64_t *rec = &za_pg.pages[page];
@@ -117,6 +122,9 @@ static void reconcile_batch(size_t first, size_t n)
 void za_reconcile(void)
 {
     size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
+    /* What was brought back and is not there has been dropped, or mapped over (amid.c). */
+    for (uint32_t i = 0; i < za_min(za_pg.windowed, WINDOWED_MAX); i++)
+        put_right(windowed[i]);
     za_pg.windowed = 0; /* before the look: what is served from now on is in the list */
     for (size_t c = 0; c < za_pg.records_ready; c++)
         for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)

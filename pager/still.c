@@ -16,8 +16,8 @@
  *   forker  held += 1; wait until busy == 0; open the window; fork; close the window; held -= 1
  *
  * I1  Between two looks W waits for nobody but F. It is not busy where it waits for more: asleep,
- *     parked by a fork, and in the owner's decay, which takes alloc's locks; what decay asks of the
- *     pager is work again.
+ *     parked by a fork, and in the owner's decay and statistics, which take alloc's locks; what decay asks
+ *     of the pager is work again.
  * I2  F changes no record in the window, which is a counter: forks of several threads, and of a
  *     signal handler in the middle of another's, may overlap.
  * I3  Pages that F gave back in the window are reconciled before W works again (page.h I8).
@@ -43,6 +43,7 @@
 /* [a] forks for which W stands still; futex word of W */
 static uint32_t held;
 static uint32_t changing; /* [a] a thread changes the process's identity */
+static uint32_t wants;    /* [a] W would work, if it were let */
 static uint32_t busy;     /* [a] W works; W writes, and who starts W; futex word of forkers */
 
 /* Before W is started: a fork from now on waits until it has looked. */
@@ -72,10 +73,12 @@ void za_still_enter(void)
         if (n == 0)
             break;
         za_still_leave();
+        __atomic_store_n(&wants, 1, __ATOMIC_RELAXED);
         za_room_suspend();
         (void)za_os->wait(&held, n, ZA_NEVER);
         za_room_resume();
     }
+    __atomic_store_n(&wants, 0, __ATOMIC_RELAXED);
     catch_up();
 }
 
@@ -96,6 +99,12 @@ void za_still_look(void)
     za_still_enter();
 }
 
+/* For those who can do without: they must not keep it from work by taking turns. */
+bool za_still_wanted(void)
+{
+    return __atomic_load_n(&wants, __ATOMIC_RELAXED);
+}
+
 void za_still_hold(void)
 {
     __atomic_fetch_add(&held, 1, __ATOMIC_SEQ_CST);
@@ -105,7 +114,10 @@ void za_still_hold(void)
 
 void za_still_let_go(void)
 {
-    __atomic_fetch_sub(&held, 1, __ATOMIC_SEQ_CST);
+    uint32_t n = __atomic_load_n(&held, __ATOMIC_SEQ_CST);
+    while (n && !__atomic_compare_exchange_n(&held, &n, n - 1, false, __ATOMIC_SEQ_CST,
+                                             __ATOMIC_SEQ_CST))
+        ; /* 0: in a child, made by a signal handler, in which it was forgotten */
     za_os->wake(&held);
 }
 
@@ -183,6 +195,7 @@ void za_pager_postbare_parent(enum za_fork_way way)
 void za_still_forget(void)
 {
     held = 0;
+    wants = 0;
     busy = 0;
     changing = 0;
 }
