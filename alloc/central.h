@@ -5,7 +5,8 @@
  * Thread caches come here for batches.  A batch coming in goes to the transfer cache as it is if
  * there is room, so that a thread that frees what another allocates costs one lock a batch; else
  * slot by slot to its spans, where every bit is checked.  A batch going out comes from the transfer
- * cache, else from the fullest span, lowest address first.
+ * cache, else from the fullest span of those whose next slot is not out, lowest address first: what is new
+ * and warm does not go to where everything is cold (doc/decisions/0022).
  *
  *  I1  Every slot in a transfer cache is out of its span and with nobody else.
  *  I2  A span all of whose slots are in is kept only while the class has no other span with a free
