@@ -23,6 +23,21 @@ def say(text=""):
     print(text, flush=True)
 
 
+def quietness(before, after):
+    """What zalloc's threads did between two looks; of several processes, the busiest's."""
+    seconds = after[0] - before[0]
+    shares, wakes = [0], [(0, 0)]
+    for pid, threads in after[1].items():
+        gains = [[(a - b) / seconds for a, b in zip(threads.get(name, (0, 0)),
+                                                    before[1].get(pid, {}).get(name, (0, 0)))]
+                 for name in machine.LIBRARY_THREADS]
+        shares.append(sum(gain[0] for gain in gains))
+        wakes.append(tuple(gain[1] for gain in gains))
+    worker, fault = max(wakes, key=sum)
+    return {"percent": 100 * max(shares), "wakes": worker + fault, "fault": fault,
+            "seconds": seconds}
+
+
 class Case:
     """One program. *Born* empty, filled by start(), *dies* in stop()."""
 
@@ -118,24 +133,13 @@ class Case:
                 total[name] += spent
         return total
 
-    def watch(self, before=None):
-        """A look at zalloc's threads; with the one before: what they did in between.
+    def look(self):
+        """(time, {process: its library_threads()}).
 
-        Of several processes it is the busiest that counts. Nobody may ask for statistics in
-        between: that wakes them.
+        Nobody may ask for statistics between two looks: that wakes the worker.
         """
-        now = (time.monotonic(), {pid: machine.library_threads(pid)
-                                  for pid in self.running["zalloc"].pids()})
-        if before is None:
-            return now
-        seconds, share, wakes = now[0] - before[0], 0, 0
-        for pid, threads in now[1].items():
-            then = before[1].get(pid, {})
-            gain = [[a - b for a, b in zip(threads[n], then.get(n, (0, 0)))] for n in threads]
-            share = max(share, sum(g[0] for g in gain) / seconds)
-            wakes = max(wakes, sum(g[1] for g in gain) / seconds)
-        self.quiet.update(percent=100 * share, wakes=wakes, seconds=seconds)
-        return now
+        return (time.monotonic(), {pid: machine.library_threads(pid)
+                                   for pid in self.running["zalloc"].pids()})
 
     def push_out(self, algorithm):
         """The one under jemalloc goes to zram, is weighed, and comes back."""
