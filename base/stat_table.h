@@ -16,6 +16,8 @@
     X(FOOT_LIMBO, "footprint.limbo", GAUGE, "bytes", "resident pages in limbo (mirror)") \
     X(FOOT_STORE, "footprint.store", GAUGE, "bytes", "resident blob store") \
     X(FOOT_META, "footprint.meta", GAUGE, "bytes", "resident metadata") \
+    X(FOOT_RECORDS, "footprint.records", GAUGE, "bytes", \
+      "of the metadata, the pager's records of pages, units and chunks") \
     X(FOOT_FILE, "footprint.file", GAUGE, "bytes", \
       "disk that the file tier takes: no memory, and not in the total") \
     /* allocator */ \
@@ -128,6 +130,8 @@
     X(ST_BLOBS, "store.blobs", GAUGE, "", "blobs alive") \
     X(ST_RAW, "store.raw_bytes", GAUGE, "bytes", "bytes of pages the living blobs stand for") \
     X(ST_LIVE, "store.live_bytes", GAUGE, "bytes", "bytes of living blobs with their headers") \
+    X(ST_BLOB_BYTES, "store.blob_bytes", GAUGE, "bytes", \
+      "of these, what was compressed: without headers and what rounds them up") \
     X(ST_DICTS, "store.dictionary_bytes", GAUGE, "bytes", \
       "dictionaries, their training, and room for zstd") \
     X(ST_MAPPED, "store.mapped_bytes", GAUGE, "bytes", "store segments mapped: address space") \

@@ -30,6 +30,7 @@ void za_store_stats(const struct za_store *s, struct za_store_stats *out)
         .blobs = look(&s->counts.blobs),
         .raw_bytes = look(&s->counts.raw_bytes),
         .live_bytes = look(&s->counts.live_bytes),
+        .blob_bytes = look(&s->counts.blob_bytes),
         .compacted_bytes = look(&s->counts.compacted_bytes),
         .mapped_bytes = look(&s->segments.mapped) * ZA_SEGMENT_BYTES,
         .held_bytes = look(&s->segments.held) * ZA_SEGMENT_BLOCK,
@@ -82,7 +83,7 @@ bool za_store_area(const struct za_store *s, unsigned index, void **addr, size_t
 }
 
 struct sums {
-    uint64_t blobs, raw, live, filed;
+    uint64_t blobs, raw, live, bytes, filed;
 };
 
 /* Walks the blobs of one segment and returns how many of its bytes live. */
@@ -100,6 +101,7 @@ static uint32_t check_blobs(const struct za_store *s, uint32_t slot, struct sums
             live += bytes;
             sum->blobs++;
             sum->raw += za_blob_raw(b);
+            sum->bytes += za_blob_size(b);
         }
         at += bytes;
         ZA_ASSERT(at <= seg->used);
@@ -125,6 +127,7 @@ static uint32_t check_filed(const struct za_store *s, uint32_t slot, struct sums
         sum->blobs++;
         sum->filed++;
         sum->raw += za_blob_raw(&f->head);
+        sum->bytes += za_blob_size(&f->head);
     }
     return live;
 }
@@ -209,11 +212,12 @@ static void check_ids(const struct za_store *s)
 
 void za_store_check(const struct za_store *s)
 {
-    struct sums sum = {0, 0, 0, 0};
+    struct sums sum = {0};
 
     check_segments(s, &sum);
     check_slots(&s->segments);
     check_ids(s);
     ZA_ASSERT(sum.blobs == s->counts.blobs && sum.raw == s->counts.raw_bytes);
-    ZA_ASSERT(sum.live == s->counts.live_bytes && sum.filed == s->file_blobs);
+    ZA_ASSERT(sum.live == s->counts.live_bytes && sum.bytes == s->counts.blob_bytes);
+    ZA_ASSERT(sum.filed == s->file_blobs);
 }

@@ -54,6 +54,7 @@ static void count_blob(struct za_store *s, const struct za_blob *b, int sign)
     s->of_codec[b->codec] += (uint64_t)(int64_t)sign;
     za_store_count(&s->counts.raw_bytes, sign * (int64_t)za_blob_raw(b));
     za_store_count(&s->counts.live_bytes, sign * (int64_t)za_blob_bytes(za_blob_size(b)));
+    za_store_count(&s->counts.blob_bytes, sign * (int64_t)za_blob_size(b));
 }
 
 uint32_t za_store_put(struct za_store *s, const void *bytes, uint32_t size, uint32_t raw,

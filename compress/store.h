@@ -137,6 +137,7 @@ bool za_store_inherited(const struct za_store *s, uint64_t place);
 
 struct za_store_stats {
     uint64_t blobs, raw_bytes, live_bytes, table_bytes, compacted_bytes;
+    uint64_t blob_bytes; /* of live_bytes, what was compressed: no headers, nothing rounded up */
     uint64_t mapped_bytes, held_bytes; /* segments: address space, and memory in it */
     uint64_t file_blobs, file_live_bytes, file_bytes; /* living in files, and taken there */
 };

@@ -20,7 +20,7 @@
  * Freed things gather as "young"; a grace period takes them all as "aged" and notes read_seq; when
  * it has passed they are free.  One period at a time.
  *
- * I1  blobs, raw_bytes, live_bytes are sums over the entries with a blob.
+ * I1  blobs, raw_bytes, live_bytes, blob_bytes are sums over the entries with a blob.
  * I2  live_bytes = sum of live over all segments.
  *
  * Locks: none.  May sleep: in map, unmap.  May fault: own memory only.  Allocates: via ops.
@@ -85,10 +85,11 @@ struct za_index {
  * Born: za_store_new.  Owned: by the pager (tests: by themselves).  Dies: za_store_free.
  */
 struct za_store {
-    struct za_store_ops ops;           /* C */
-    struct za_table table;             /* see table.h */
-    struct za_segments segments;       /* see segment.h */
-    struct za_store_stats counts;      /* S  blobs, raw_bytes, live_bytes, compacted_bytes only */
+    struct za_store_ops ops;     /* C */
+    struct za_table table;       /* see table.h */
+    struct za_segments segments; /* see segment.h */
+    struct za_store_stats
+        counts; /* S  blobs, raw_bytes, live_bytes, blob_bytes, compacted_bytes only */
     uint64_t of_codec[ZA_CODEC_WORDS]; /* W  living blobs by codec word */
     struct za_tier tier;               /* see tier.h */
     uint64_t file_blobs;               /* S  living blobs in filed segments */

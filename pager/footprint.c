@@ -27,7 +27,18 @@ static uint64_t limbo_bytes(void)
     return total;
 }
 
-static uint64_t meta_bytes(void)
+static uint64_t records_bytes(void)
+{
+    size_t chunks = za_pg.records_ready;
+    if (!za_pg.pages)
+        return 0;
+    return resident(za_pg.pages, chunks * (ZA_CHUNK_SIZE >> za_pg.page_shift) * 8) +
+           resident(za_pg.units, chunks * ZA_UNITS_PER_CHUNK * sizeof(struct za_unit)) +
+           resident(za_pg.chunks, (za_pg.size >> ZA_CHUNK_SHIFT) * sizeof(struct za_chunk));
+}
+
+/* All but the records. */
+static uint64_t other_meta_bytes(void)
 {
     uint64_t total = 0;
     void *p;
@@ -36,12 +47,6 @@ static uint64_t meta_bytes(void)
         total += resident(p, len);
     for (unsigned i = 0; za_share_area(i, &p, &len); i++)
         total += resident(p, len);
-    if (za_pg.pages) {
-        size_t chunks = za_pg.records_ready;
-        total += resident(za_pg.pages, chunks * (ZA_CHUNK_SIZE >> za_pg.page_shift) * 8);
-        total += resident(za_pg.units, chunks * ZA_UNITS_PER_CHUNK * sizeof(struct za_unit));
-        total += resident(za_pg.chunks, (za_pg.size >> ZA_CHUNK_SHIFT) * sizeof(struct za_chunk));
-    }
     return total;
 }
 
@@ -64,6 +69,7 @@ static void store_gauges(void)
     za_stat_set(ZA_STAT_ST_BLOBS, s.blobs);
     za_stat_set(ZA_STAT_ST_RAW, s.raw_bytes);
     za_stat_set(ZA_STAT_ST_LIVE, s.live_bytes);
+    za_stat_set(ZA_STAT_ST_BLOB_BYTES, s.blob_bytes);
     za_stat_set(ZA_STAT_ST_DICTS, za_dense_bytes());
     za_stat_set(ZA_STAT_ST_MAPPED, s.mapped_bytes);
     za_stat_set(ZA_STAT_ST_HELD, s.held_bytes);
@@ -81,12 +87,14 @@ void za_footprint(void)
 {
     uintptr_t top = __atomic_load_n(&za_pg.top, __ATOMIC_ACQUIRE);
     uint64_t heap = resident((void *)za_pg.base, top - za_pg.base);
-    uint64_t limbo = limbo_bytes(), store = store_bytes(), meta = meta_bytes();
+    uint64_t limbo = limbo_bytes(), store = store_bytes();
+    uint64_t records = records_bytes(), meta = records + other_meta_bytes();
     store_gauges();
     za_stat_set(ZA_STAT_FOOT_HEAP, heap);
     za_stat_set(ZA_STAT_FOOT_LIMBO, limbo);
     za_stat_set(ZA_STAT_FOOT_STORE, store);
     za_stat_set(ZA_STAT_FOOT_META, meta);
+    za_stat_set(ZA_STAT_FOOT_RECORDS, records);
     za_stat_set(ZA_STAT_FOOT_TOTAL, heap + limbo + store + meta);
     uint32_t registered = __atomic_load_n(&za_pg.nregistered, __ATOMIC_RELAXED);
     za_stat_set(ZA_STAT_PG_CHUNKS, registered ? registered - 1 : 0); /* one is the bell */

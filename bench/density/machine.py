@@ -6,11 +6,13 @@ processes that the bench pushes out or started with leave to merge, and close() 
 """
 
 import ctypes
+import glob
 import os
 import shutil
 import subprocess
 import time
 
+LIBRARY_THREADS = ("zalloc-worker", "zalloc-fault")
 LIBC = ctypes.CDLL(None, use_errno=True)
 SYS_PROCESS_MADVISE, SYS_PIDFD_OPEN = 440, 434  # the same on every architecture
 MADV_PAGEOUT = 21
@@ -68,6 +70,29 @@ def cpu_seconds(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def library_threads(pid):
+    """{name: (seconds of processor time, times it gave the processor up)} of zalloc's threads."""
+    found = {}
+    for task in glob.glob(f"/proc/{pid}/task/*"):
+        try:
+            name = read(task + "/comm").strip()
+            if name not in LIBRARY_THREADS:
+                continue
+            spent = int(read(task + "/schedstat").split()[0]) / 1e9
+            switches = next(int(line.split()[1]) for line in read(task + "/status").splitlines()
+                            if line.startswith("voluntary_ctxt_switches:"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        before = found.get(name, (0, 0))
+        found[name] = (before[0] + spent, before[1] + switches)
+    return found
+
+
+def counts_time():
+    """Does the kernel tell threads' processor time in nanoseconds?"""
+    return os.path.exists("/proc/self/schedstat")
+
+
 def major_faults(pids):
     """Faults that had to fetch a page from swap or disk."""
     return sum(int(stat_fields(p)[9]) for p in pids)
@@ -92,12 +117,15 @@ class IoVec(ctypes.Structure):
 
 
 def madvise(pidfd, areas):
-    """process_madvise(MADV_PAGEOUT); goes on behind an area that is refused."""
+    """process_madvise(MADV_PAGEOUT), on behind an area that is refused; seconds spent in it."""
+    spent = 0
     while areas:
         part = areas[:PIECES]
         vec = (IoVec * len(part))(*part)
+        before = time.thread_time()
         done = LIBC.syscall(SYS_PROCESS_MADVISE, pidfd, vec, ctypes.c_size_t(len(part)),
                             MADV_PAGEOUT, 0)
+        spent += time.thread_time() - before
         if done < 0 and ctypes.get_errno() in (1, 38):  # EPERM, ENOSYS
             raise Refused("process_madvise: " + os.strerror(ctypes.get_errno()))
         passed = 0
@@ -105,24 +133,29 @@ def madvise(pidfd, areas):
             done -= part[passed][1]
             passed += 1
         areas = areas[max(passed, 1):]
+    return spent
 
 
 def push_out(pids):
-    """Everything anonymous of the processes goes to swap; returns the processor time it took."""
-    before = sum(os.times()[:2])
+    """Everything anonymous of the processes goes to swap; seconds of our time in the kernel for it.
+
+    zram compresses in the context of whoever writes to it, which is this process in
+    process_madvise. What compresses elsewhere, kswapd for one, is not in it.
+    """
+    spent = 0
     for pid in pids:
         pidfd = LIBC.syscall(SYS_PIDFD_OPEN, pid, 0)
         if pidfd < 0:
             raise Refused("pidfd_open: " + os.strerror(ctypes.get_errno()))
         try:
             for _ in range(PASSES):  # pages in a processor's batch are passed over at first
-                madvise(pidfd, list(anonymous_areas(pid)))
+                spent += madvise(pidfd, list(anonymous_areas(pid)))
                 if field(f"/proc/{pid}/smaps_rollup", "Anonymous:") < 1 << 20:
                     break
                 time.sleep(0.1)
         finally:
             os.close(pidfd)
-    return sum(os.times()[:2]) - before
+    return spent
 
 
 class Zram:

@@ -71,8 +71,6 @@ class Program:
 
     name = ""
     remark = ""
-    conf = "mmap:auto"  # zalloc's
-    malloc_sees = True  # most of what it holds
 
     def __init__(self, how, data, directory):
         self.how, self.data, self.directory = how, data, directory
@@ -85,11 +83,9 @@ class Program:
         return os.path.join(self.directory, f"{slug}-{self.how.name}-{name}")
 
     def environment(self):
-        """The caller's, without what steers allocators, and with our library."""
+        """The caller's, without what steers allocators: each library with its defaults."""
         unwanted = ("LD_PRELOAD", "ZALLOC_CONF", "MALLOC_CONF", "PYTHONMALLOC")
         env = {k: v for k, v in os.environ.items() if k not in unwanted}
-        if self.conf:
-            env["ZALLOC_CONF"] = self.conf
         return {**env, "LD_PRELOAD": self.how.library}
 
     def spawn(self, argv, env=None, **streams):
@@ -359,15 +355,6 @@ class Compiler(Program):
             return "pipe_write" in f.read()
 
 
-class MallocsCompiler(Compiler):
-    """The same; what it maps itself, which is most of it, is left alone."""
-
-    name = "g++, malloc's alone"
-    malloc_sees = False
-    remark = "zalloc: mmap:false, as it comes"
-    conf = "mmap:false"
-
-
 class Postgres(Program):
     """Backends that hold a sort in memory."""
 
@@ -465,4 +452,4 @@ class Postgres(Program):
 
 
 PROGRAMS = (RedisStrings, RedisHashes, RedisDeleted, Memcached, Sqlite, Python, Pymalloc, Perl,
-            Compiler, MallocsCompiler, Postgres)
+            Compiler, Postgres)

@@ -147,6 +147,9 @@ static void sums_add_up(const char *when)
     expect(stat_of("footprint.total") == stat_of("footprint.heap") + stat_of("footprint.limbo") +
                                              stat_of("footprint.store") + stat_of("footprint.meta"),
            when, "total = heap + limbo + store + meta");
+    expect(stat_of("footprint.records") <= stat_of("footprint.meta"), when, "records <= meta");
+    expect(stat_of("footprint.records") >= stat_of("pager.stored") * 8, when,
+           "8 bytes of record for each page stored");
     expect(stat_of("pager.packed") >= stat_of("pager.stored"), when, "packed >= stored");
     expect(stat_of("pager.packed") ==
                stat_of("pager.stored") + stat_of("pager.restored") + stat_of("pager.discarded"),
@@ -156,6 +159,8 @@ static void sums_add_up(const char *when)
     uint64_t held = stat_of("store.held_bytes");
     expect(stat_of("store.mapped_bytes") >= held, when, "mapped >= held");
     expect(held + stat_of("file.live_bytes") >= stat_of("store.live_bytes"), when, "held >= live");
+    expect(stat_of("store.live_bytes") >= stat_of("store.blob_bytes") + 12 * stat_of("store.blobs"),
+           when, "live >= blobs with 12 bytes of header each");
     expect(stat_of("store.raw_bytes") >= stat_of("pager.stored") * 4 * KIB, when,
            "raw_bytes >= stored pages");
     expect(stat_of("heap.active") >= stat_of("heap.allocated"), when, "active >= allocated");

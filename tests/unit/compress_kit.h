@@ -223,7 +223,7 @@ static inline void model_reclaim(struct model *m)
 
 static inline void model_check(struct model *m)
 {
-    uint64_t raw = 0, live = 0;
+    uint64_t raw = 0, live = 0, bytes = 0;
     struct za_store_stats st = stats(m->s);
 
     za_store_check(m->s);
@@ -231,10 +231,12 @@ static inline void model_check(struct model *m)
         model_look(m, &m->blob[i]);
         raw += m->blob[i].raw;
         live += za_align_up(12 + m->blob[i].size, 16);
+        bytes += m->blob[i].size;
     }
     CHECK_EQ(st.blobs, m->n);
     CHECK_EQ(st.raw_bytes, raw);
     CHECK_EQ(st.live_bytes, live);
+    CHECK_EQ(st.blob_bytes, bytes);
     CHECK_EQ(area_bytes(m->s), mapped_bytes);
     CHECK(st.mapped_bytes + st.table_bytes <= mapped_bytes);
     CHECK(st.live_bytes <= st.held_bytes + st.file_live_bytes && st.held_bytes <= st.mapped_bytes);

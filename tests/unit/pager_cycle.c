@@ -58,6 +58,9 @@ static void check_sums(size_t out)
     CHECK_EQ(za_stat_get(ZA_STAT_FOOT_TOTAL),
              za_stat_get(ZA_STAT_FOOT_HEAP) + za_stat_get(ZA_STAT_FOOT_LIMBO) +
                  za_stat_get(ZA_STAT_FOOT_STORE) + za_stat_get(ZA_STAT_FOOT_META));
+    CHECK(za_stat_get(ZA_STAT_FOOT_RECORDS) >= za_stat_get(ZA_STAT_PG_STORED) * sizeof(uint64_t));
+    CHECK(za_stat_get(ZA_STAT_FOOT_RECORDS) <= za_stat_get(ZA_STAT_FOOT_META));
+    CHECK(za_stat_get(ZA_STAT_ST_BLOB_BYTES) <= za_stat_get(ZA_STAT_ST_LIVE));
     /* A blob lives until its last page has gone, and a moment longer. */
     CHECK(za_stat_get(ZA_STAT_ST_RAW) >= za_stat_get(ZA_STAT_PG_STORED) * REGION_PAGE);
 }
