@@ -56,20 +56,56 @@ uint64_t za_watch_look(struct za_watch *w, uint64_t now, uint64_t used, uint64_t
 
 /* ---- how old is cold ---- */
 
+/*
+ * An age is good when few of the pages that are out are wanted back: at most RATE_HIGH a minute of
+ * all that could be out. That is judged from intervals of an age (5 s to a minute), and from what the last
+ * minutes' came to: programs sweep through their memory every minute or so, and between two sweeps
+ * nothing comes back, which says nothing in favour of the age.
+ *
+ * What is averaged: `back` and `out`, pages that came back and that were stored, each a sum that
+ * fades by a factor of e in MEMORY (three minutes, or the configured age where that is longer).
+ * Everything at once is remembered for a quarter of an hour; that is about how long the longest age, with
+ * rest and limbo, keeps a page, so what is forgotten no age could have kept.
+ *
+ * A burst is an interval over the rate. The first holds the age, which does not shrink while the
+ * average is over a quarter of the rate. One that comes while the average is still over the
+ * rate, or after the age came down from where it had been driven, makes it grow. So a period is learnt at its second
+ * burst and answered by doublings, fourfold where it is thrashing: what is stored comes back, and is a tenth of
+ * all in a minute. The first time that something goes out is never later for it.
+ *
+ * Why it does not swing: what comes back within two ages of a growth was stored at the age before, and does not
+ * make it grow again; that is also how long it takes until something is out at the new one. Down
+ * it goes by a quarter at a time, after QUIET quiet intervals at first, and after twice as many for
+ * each time that it grew, until it is back at what is configured: an age that proved too short
+ * is tried again more and more seldom. Below what is configured, where only idle programs get, it grows to that at once.
+ *
+ * `pages` is all that the worker could take out or has: pages that were resident, in limbo or stored when it looked at
+ * their unit last; neither what is free nor what nobody ever touched. Google's working set is
+ * less: what was touched in the last two minutes. Of an idle program nearly nothing was, and a
+ * share of nearly nothing would let a few requests keep everything that it has in memory. Against all that it holds,
+ * the rate says how long a page stays out on average: 500 minutes, of which it costs one restore.
+ */
 struct za_age {
     uint64_t ms;       /* a page untouched for this long is cold, now */
     uint64_t start_ms; /* as configured */
     uint64_t began;    /* ns: of the interval */
     uint64_t refaults; /* counters at its beginning */
     uint64_t packed;
-    uint8_t over, quiet; /* intervals on end with too many, and with next to no refaults */
+    uint64_t back, out; /* pages, fading */
+    uint64_t last;      /* of `back`, what came in the last interval */
+    uint64_t proved_ms; /* where it was driven to; 0: nowhere */
+    uint64_t tried;     /* ns: until then, what comes back went out before it grew */
+    uint8_t quiet;      /* intervals on end without too many */
+    uint8_t need;       /* so many, and it shrinks */
+    bool forced;        /* in this interval, at least once */
+    bool was_forced;    /* in those of which `back` and `out` are */
 };
 
 struct za_age_seen {
     uint64_t configured_ms;
     uint64_t refaults; /* pages that were asked for while they were stored: counter */
     uint64_t packed;   /* pages stored: counter */
-    uint64_t pages;    /* of the working set, resident and stored */
+    uint64_t pages;    /* resident or out, of what the worker looks at */
     bool forced;       /* pages go out for want of room: refaults say nothing about the age */
 };
 
@@ -78,7 +114,7 @@ enum za_age_step { ZA_AGE_SAME, ZA_AGE_CHANGED, ZA_AGE_THRASH };
 void za_age_start(struct za_age *a, uint64_t configured_ms);
 /* At most once an interval does something. THRASH: what is stored comes back as fast. */
 enum za_age_step za_age_look(struct za_age *a, uint64_t now, const struct za_age_seen *seen);
-/* What happened since the last look was asked for, and does not count. */
+/* What happened since the last look was asked for: it does not count, nor what went before. */
 void za_age_skip(struct za_age *a, const struct za_age_seen *seen, uint64_t now);
 
 /* ---- which are the coldest ---- */
