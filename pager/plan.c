@@ -9,13 +9,13 @@
  * are not.
  *
  * The cold age is what is configured, to begin with; it follows the rate at which pages come back
- * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time, a doubling of what is
- * configured, at rest and again in limbo: what is used at rest nobody sees, so rest makes returns rarer, and a limbo
- * longer than the time between two uses ends them. The age and the unit's own wait do not
- * multiply, the longer counts. Soon is measured by that wait, so a use every minute is learnt from the
- * first on, and one every hour is no reason to wait. In haste all is due earlier by most of an age. Pressed, for room
- * in the control group or for the target, the units that would be due first are probed and packed at once, as many
- * as are needed.
+ * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time, a
+ * doubling of what is configured, at rest and again in limbo: what is used at rest nobody sees, so
+ * rest makes returns rarer, and a limbo longer than the time between two uses ends them. The age
+ * and the unit's own wait do not multiply, the longer counts. Soon is measured by that wait, so a
+ * use every minute is learnt from the first on, and one every hour is no reason to wait. In haste
+ * all is due earlier by most of an age. Pressed, for room in the control group or for the target,
+ * the units that would be due first are probed and packed at once, as many as are needed.
  * Walking, pressing and both of `everything` are one file because they keep the same books.
  *
  * I1  A chunk's due is at most the least due of its units, so chunks that are not due need not be
@@ -169,7 +169,7 @@ static void show_kernel(size_t chunk)
     za_ksm_look(chunk, raw / za_pg.unit_pages, stored);
 }
 
-/* Something of a unit that was stored is wanted again: that counts once each time that it was packed. */
+/* Something of a unit that was stored is wanted again: that counts once for each storing. */
 static void returned(struct za_unit *u, uint32_t tick)
 {
     uint64_t wait = za_max(cold_ticks(), own_ticks(za_max(u->returns, 1)));
@@ -232,16 +232,16 @@ static void step(size_t unit, struct za_unit *u, uint32_t tick)
 }
 
 /*
- * Pages came back in a unit at rest: it will be worth another look, later if that happens often. Where
- * a look was due anyway, new pages may bring it forward, and such as come back put it off.
+ * Pages came back in a unit at rest: it will be worth another look, later if that happens often.
+ * Where a look was due anyway, new pages may bring it forward, and such as come back put it off.
  */
 static uint32_t stirred_due(const struct za_unit *u, uint32_t tick, bool settled, bool stored)
 {
-    if (settled)
-        return later_own(u, tick, u->backoff);
     if (stored)
-        return (uint32_t)za_max(u->due, later_own(u, tick, 0));
-    return (uint32_t)za_min(u->due, later(tick, u->backoff));
+        return settled ? later_own(u, tick, u->backoff)
+                       : (uint32_t)za_max(u->due, later_own(u, tick, 0));
+    uint32_t due = later(tick, u->backoff);
+    return settled ? due : (uint32_t)za_min(u->due, due);
 }
 
 static void stir(struct za_unit *u, uint32_t tick)

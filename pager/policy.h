@@ -57,33 +57,41 @@ uint64_t za_watch_look(struct za_watch *w, uint64_t now, uint64_t used, uint64_t
 /* ---- how old is cold ---- */
 
 /*
- * An age is good when few of the pages that are out are wanted back: at most RATE_HIGH a minute of
- * all that could be out. That is judged from intervals of an age (5 s to a minute), and from what the last
- * minutes' came to: programs sweep through their memory every minute or so, and between two sweeps
- * nothing comes back, which says nothing in favour of the age.
+ * An age is good when little of what is there has to be brought back: RATE_HIGH, 0.2 % a minute.
+ * That is judged at the end of intervals (an age, but 5 s to a minute), by what the last minutes
+ * came to and not by one interval: programs sweep through their memory every minute or so, and that
+ * nothing comes back between two sweeps says nothing in favour of the age.
  *
- * What is averaged: `back` and `out`, pages that came back and that were stored, each a sum that
- * fades by a factor of e in MEMORY (three minutes, or the configured age where that is longer).
- * Everything at once is remembered for a quarter of an hour; that is about how long the longest age, with
- * rest and limbo, keeps a page, so what is forgotten no age could have kept.
+ * Averaged are `back` and `out`, pages that came back and that were stored: sums that fade by a
+ * factor of e in MEMORY, three minutes, or the configured age where that is longer. Everything at
+ * once is remembered for a quarter of an hour by that. That is about what the longest age, rest and
+ * limbo together, keeps a page in place: what is forgotten, no age could have kept.
  *
- * A burst is an interval over the rate. The first holds the age, which does not shrink while the
- * average is over a quarter of the rate. One that comes while the average is still over the
- * rate, or after the age came down from where it had been driven, makes it grow. So a period is learnt at its second
- * burst and answered by doublings, fourfold where it is thrashing: what is stored comes back, and is a tenth of
- * all in a minute. The first time that something goes out is never later for it.
+ * A burst is an interval over the rate. The first one only keeps the age from shrinking, until the
+ * average is down to a quarter of the rate. The age grows with a burst that comes while the average
+ * is still over the rate without it (and without the interval before it: a burst may last from one
+ * into the next), and with any that comes while the age is below where it had been driven to. So a
+ * period is learnt from its second burst on, by doublings; fourfold while it is thrashing: as much
+ * went out as came back, in whatever intervals, and that is more than RATE_THRASH. Nothing of this
+ * puts off what goes out for the first time, in a program to which little comes back.
  *
- * Why it does not swing: what comes back within two ages of a growth was stored at the age before, and does not
- * make it grow again; that is also how long it takes until something is out at the new one. Down
- * it goes by a quarter at a time, after QUIET quiet intervals at first, and after twice as many for
- * each time that it grew, until it is back at what is configured: an age that proved too short
- * is tried again more and more seldom. Below what is configured, where only idle programs get, it grows to that at once.
+ * Why it does not swing. What comes back within two ages of a growth went out before it, and makes
+ * nothing grow; that is also how long it takes until something is out at the new age. Down it goes
+ * by quarters, each after QUIET quiet intervals, twice as many for each growth (QUIET_MOST at
+ * most), until it is back at what is configured: so an age that has proved too short is tried again
+ * more and more seldom. Below what is configured, where idle programs get, the first growth is to
+ * that at once.
  *
- * `pages` is all that the worker could take out or has: pages that were resident, in limbo or stored when it looked at
- * their unit last; neither what is free nor what nobody ever touched. Google's working set is
- * less: what was touched in the last two minutes. Of an idle program nearly nothing was, and a
- * share of nearly nothing would let a few requests keep everything that it has in memory. Against all that it holds,
- * the rate says how long a page stays out on average: 500 minutes, of which it costs one restore.
+ * What it is a share of: `pages`, those that were resident or out when the worker probed their unit
+ * last. Not what is free, nor what nobody ever touched. Google's working set is less, what was
+ * touched in the last two minutes; but of an idle program that is next to nothing, and a share of
+ * that would let a request now and then keep all that it is given from then on in memory. Of all
+ * that is there, the rate says how long a page stays out on average: 500 minutes for one restore.
+ * It is laxer than Google's by what is cold.
+ *
+ * While pages go out for want of room or to a target, what comes back says nothing about the age:
+ * it stays, and both sums begin anew, also afterwards. Thrashing is counted all the same. Nothing
+ * slows it down then but cpu_limit, for packing, and the reserve above: it is what was asked for.
  */
 struct za_age {
     uint64_t ms;       /* a page untouched for this long is cold, now */

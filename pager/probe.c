@@ -142,7 +142,7 @@ static size_t unshare(size_t first, unsigned n)
     return made;
 }
 
-/* Pages of a unit that hold something: some are present, of the others it is told by their records. */
+/* Pages of a unit that hold something: they are present, or their records say where they are. */
 static void note_there(size_t first, unsigned n, const unsigned char *present)
 {
     struct za_unit *u = &za_pg.units[za_pg_unit_of_page(first)];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pager_plan -- what the worker makes of the policy: units that come back wait longer each time, and
+ * pager_plan -- what the worker makes of the policy: units that come back wait longer each time,
  * those used every so often are left alone; the rate is of what is there; stalls make haste,
  * thrashing is counted and ends in a longer age.
  *

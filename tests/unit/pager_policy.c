@@ -137,7 +137,8 @@ UNIT_TEST(looks_by_the_speed)
 static enum za_age_step after(struct za_age *a, uint64_t *now, struct za_age_seen *seen,
                               uint64_t back, uint64_t out)
 {
-    *now += a->ms > 60000 ? 60 * S : a->ms * MS;
+    uint64_t ms = a->ms < 5000 ? 5000 : a->ms;
+    *now += ms > 60000 ? 60 * S : ms * MS;
     seen->refaults += back;
     seen->packed += out;
     return za_age_look(a, *now, seen);
@@ -172,6 +173,11 @@ UNIT_TEST(a_sweep_changes_nothing)
     for (unsigned i = 0; i < 600; i++)
         (void)after(&a, &now, &seen, 0, 0);
     CHECK_EQ(a.ms, COLD / 4);
+    /* Another may: at once to what is configured. */
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, 0), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, 0, 0), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, 0), ZA_AGE_CHANGED);
+    CHECK_EQ(a.ms, COLD);
 }
 
 UNIT_TEST(age_grows_while_pages_come_back)
@@ -200,11 +206,13 @@ UNIT_TEST(few_pages_say_nothing)
     uint64_t now = S;
 
     (void)za_age_look(&a, now, &seen);
-    for (unsigned i = 0; i < 100; i++)
-        CHECK(after(&a, &now, &seen, a.ms / 4000, 0) != ZA_AGE_THRASH);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)after(&a, &now, &seen, 2, 0);
+        CHECK(a.ms <= COLD);
+    }
     CHECK_EQ(a.ms, COLD / 4);
     for (unsigned i = 0; i < 100; i++)
-        (void)after(&a, &now, &seen, a.ms / 1000, 0);
+        (void)after(&a, &now, &seen, 10, 0);
     CHECK(a.ms > COLD);
 }
 
@@ -218,6 +226,9 @@ UNIT_TEST(thrashing_backs_off_fast)
     (void)za_age_look(&a, now, &seen);
     for (unsigned i = 0; a.ms == COLD && i < 5; i++)
         CHECK_EQ(after(&a, &now, &seen, PAGES / 4, PAGES / 4), i > 1 ? ZA_AGE_THRASH : ZA_AGE_SAME);
+    CHECK_EQ(a.ms, 4 * COLD);
+    /* That has to show first: what comes back now went out before. */
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 4, PAGES / 4), ZA_AGE_THRASH);
     CHECK_EQ(a.ms, 4 * COLD);
     seen.forced = true;
     for (unsigned i = 0; i < 10; i++)
@@ -240,6 +251,7 @@ UNIT_TEST(thrashing_is_seen_across_intervals)
     }
     CHECK_EQ(thrash, 5); /* each but the first time */
     CHECK(a.ms >= 4ul * COLD);
+    CHECK(after(&a, &now, &seen, PAGES / 100, 0) != ZA_AGE_THRASH); /* a few more are none */
 }
 
 /* Pressed for a moment only: all of the interval says nothing, nor what went before it. */
@@ -305,7 +317,7 @@ static void minutes_of(struct sweeper *w, unsigned minutes)
         second_of(w);
 }
 
-/* The age comes to be longer than the period, seldom tries a shorter one, and comes down in the end. */
+/* The age outgrows the period, seldom tries a shorter one, and comes down in the end. */
 static void learns(uint64_t period, uint64_t share)
 {
     struct sweeper w = sweeper(period, share);
