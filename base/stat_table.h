@@ -95,10 +95,10 @@
     X(PG_FAULT_CPU_NS, "pager.fault_cpu_ns", COUNTER, "ns", "CPU time of the fault thread") \
     X(PG_THROTTLED, "pager.throttled", COUNTER, "", "turns cut short by the CPU budget") \
     X(PG_REFAULTS, "pager.refaults", COUNTER, "", \
-      "64 KiB units that were wanted soon after they were stored: left alone for longer") \
+      "times that a 64 KiB unit was wanted soon after it was stored: left alone for longer") \
     X(PG_COLD_MS, "pager.cold_ms_now", GAUGE, "ms", "the age at which a page is cold, at present") \
     X(PG_THRASH, "pager.thrash", COUNTER, "", \
-      "intervals in which pages came back as fast as they went out") \
+      "intervals in which what had gone out kept coming back as fast") \
     X(PG_STRAIN, "pager.strain", GAUGE, "", \
       "memory is short: 1 ages pass faster, 2 the coldest pages go whatever their age") \
     X(PG_PRESSED, "pager.pressed", COUNTER, "pages", "pages taken out for want of room") \

@@ -243,7 +243,8 @@ static void serve_page(size_t page, bool write)
         serve_in_window(page, r, write);
         return;
     }
-    __atomic_store_n(&za_pg.units[za_pg_unit_of_page(page)].touched, 1, __ATOMIC_RELAXED);
+    uint8_t came = za_page_state(r) == ZA_PAGE_STORED ? ZA_CAME | ZA_CAME_STORED : ZA_CAME;
+    __atomic_fetch_or(&za_pg.units[za_pg_unit_of_page(page)].touched, came, __ATOMIC_RELAXED);
     serving = page;
     switch (za_page_state(r)) {
     case ZA_PAGE_KERNEL: fill_fresh(page, write); break;

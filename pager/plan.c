@@ -9,7 +9,11 @@
  * are not.
  *
  * The cold age is what is configured, to begin with; it follows the rate at which pages come back
- * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time. In haste
+ * (policy.h). A unit that is wanted soon after it was stored waits twice as long each time, a
+ * doubling of what is configured, at rest and again in limbo: what is used at rest nobody sees, so
+ * rest makes returns rarer, and a limbo longer than the time between two uses ends them. The age
+ * and the unit's own wait do not multiply, the longer counts. Soon is measured by that wait, so a
+ * use every minute is learnt from the first on, and one every hour is no reason to wait. In haste
  * all is due earlier by most of an age. Pressed, for room in the control group or for the target,
  * the units that would be due first are probed and packed at once, as many as are needed.
  * Walking, pressing and both of `everything` are one file because they keep the same books.
@@ -40,7 +44,7 @@
 #define PRESS_BYTES (4 * ZA_MIB) /* at once, or this share of a large heap */
 #define PRESS_SHARE 1024u
 #define PRESS_MOST 4096u /* units at once */
-#define SOON_AGES 4u     /* wanted again within so many ages: soon */
+#define SOON_WAITS 8u    /* wanted again within so many times what it waits: soon */
 
 static size_t cursor;         /* chunk where the budget ended the last turn */
 static struct za_age age;     /* how old is cold */
@@ -81,6 +85,18 @@ static uint32_t later(uint32_t tick, unsigned backoff)
     return due < ZA_TICK_NEVER ? (uint32_t)due : ZA_TICK_NEVER - 1;
 }
 
+/* What a unit waits at least that came back so often: doublings of the configured age, in ticks. */
+static uint64_t own_ticks(unsigned returns)
+{
+    return returns ? age.start_ms * ZA_NS_PER_MS / ZA_TICK_NS << returns : 0;
+}
+
+static uint32_t later_own(const struct za_unit *u, uint32_t tick, unsigned backoff)
+{
+    uint64_t due = tick + own_ticks(u->returns);
+    return (uint32_t)za_max(za_min(due, ZA_TICK_NEVER - 1), later(tick, backoff));
+}
+
 static uint8_t more(uint8_t backoff, unsigned most)
 {
     return backoff < most && !za_without(D16_BACK_OFF) ? (uint8_t)(backoff + 1) : backoff;
@@ -106,7 +122,7 @@ static bool all_settled(size_t unit, const struct za_unit *u)
 static uint32_t next_look(size_t unit, const struct za_unit *u, uint32_t tick)
 {
     if (!all_settled(unit, u))
-        return later(tick, u->backoff);
+        return later_own(u, tick, u->backoff);
     return za_unit_raw(u) ? u->raw_due : ZA_TICK_NEVER;
 }
 
@@ -119,7 +135,7 @@ static void probe(size_t unit, struct za_unit *u, uint32_t tick)
         if (u->backoff) /* somebody came the last time */
             za_pack_zeros(unit);
         u->phase = ZA_UNIT_PROBED;
-        u->due = later(tick, za_pg.mover->patience);
+        u->due = later_own(u, tick, za_pg.mover->patience);
         return;
     }
     u->backoff = more(u->backoff, BACKOFF_EMPTY_MAX);
@@ -153,12 +169,28 @@ static void show_kernel(size_t chunk)
     za_ksm_look(chunk, raw / za_pg.unit_pages, stored);
 }
 
+/* Something of a unit that was stored is wanted again: that counts once for each storing. */
+static void returned(struct za_unit *u, uint32_t tick)
+{
+    uint64_t wait = za_max(cold_ticks(), own_ticks(za_max(u->returns, 1)));
+    if (u->stored && tick - u->stored < SOON_WAITS * wait) {
+        u->returns = more(u->returns, BACKOFF_WARM_MAX);
+        za_stat_add(ZA_STAT_PG_REFAULTS, 1);
+    } else if (u->stored) {
+        u->returns = 0;
+    }
+    u->stored = 0;
+    u->backoff = more(u->backoff, 1);
+}
+
 static void pack(size_t unit, struct za_unit *u, uint32_t tick)
 {
     uint16_t raw = u->raw;
     bool room = za_pack_unit(unit);
-    bool warm = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
+    uint8_t warm = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
     u->backoff = warm ? more(u->backoff, BACKOFF_WARM_MAX) : 0;
+    if (warm & ZA_CAME_STORED)
+        returned(u, tick);
     if (!room)
         u->backoff = BACKOFF_RAW;
     if (u->raw != raw)
@@ -199,31 +231,31 @@ static void step(size_t unit, struct za_unit *u, uint32_t tick)
         probe(unit, u, tick);
 }
 
-/* A unit that was stored is wanted again. */
-static void returned(struct za_unit *u, uint32_t tick)
+/*
+ * Pages came back in a unit at rest: it will be worth another look, later if that happens often.
+ * Where a look was due anyway, new pages may bring it forward, and such as come back put it off.
+ */
+static uint32_t stirred_due(const struct za_unit *u, uint32_t tick, bool settled, bool stored)
 {
-    if (tick - u->stored < SOON_AGES * cold_ticks()) {
-        u->returns = more(u->returns, BACKOFF_WARM_MAX);
-        za_stat_add(ZA_STAT_PG_REFAULTS, 1);
-    } else {
-        u->returns = 0;
-    }
-    u->backoff = (uint8_t)za_max(more(u->backoff, 1), u->returns);
+    if (stored)
+        return settled ? later_own(u, tick, u->backoff)
+                       : (uint32_t)za_max(u->due, later_own(u, tick, 0));
+    uint32_t due = later(tick, u->backoff);
+    return settled ? due : (uint32_t)za_min(u->due, due);
 }
 
-/* Pages came back in a unit at rest: it will be worth another look, later if that happens often. */
 static void stir(struct za_unit *u, uint32_t tick)
 {
-    if (u->phase == ZA_UNIT_PROBED || u->due == 0 ||
-        !__atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED))
+    if (u->phase == ZA_UNIT_PROBED || u->due == 0)
+        return;
+    uint8_t came = __atomic_exchange_n(&u->touched, 0, __ATOMIC_RELAXED);
+    if (!came)
         return;
     bool packed = u->phase == ZA_UNIT_PACKED; /* due to be packed densely: that is over */
     u->phase = ZA_UNIT_RESTING;
-    if (packed || u->due == ZA_TICK_NEVER || u->raw)
+    if (came & ZA_CAME_STORED)
         returned(u, tick);
-    uint32_t due = later(tick, u->backoff);
-    if (packed || due < u->due)
-        u->due = due;
+    u->due = stirred_due(u, tick, packed || u->due == ZA_TICK_NEVER, came & ZA_CAME_STORED);
 }
 
 /* Where memory is short, time is not saved. */
@@ -411,7 +443,7 @@ static struct za_age_seen seen_now(void)
                                     __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED),
                                 .refaults = za_stat_get(ZA_STAT_PG_RESTORED),
                                 .packed = za_stat_get(ZA_STAT_PG_PACKED),
-                                .pages = used_bytes() >> za_pg.page_shift,
+                                .pages = za_probe_there(),
                                 .forced = above_target || za_room_strain() != ZA_STRAIN_NONE};
 }
 
@@ -522,14 +554,17 @@ void za_plan_rested(size_t first_page, size_t npages)
 {
     size_t end = first_page + npages, known = za_pg.records_ready * ZA_UNITS_PER_CHUNK;
     uint32_t due = later(za_pg_tick(za_os->now()), 0);
-    for (size_t u = za_pg_unit_of_page(first_page); u * za_pg.unit_pages < end && u < known; u++) {
-        za_pg.units[u].raw = 0;
-        if (za_pg.units[u].phase == ZA_UNIT_PROBED || za_pg.units[u].due == 0)
+    for (size_t i = za_pg_unit_of_page(first_page); i * za_pg.unit_pages < end && i < known; i++) {
+        struct za_unit *u = &za_pg.units[i];
+        u->raw = 0;
+        u->returns = u->backoff = 0;
+        if (u->due == 0)
             continue;
-        za_pg.units[u].phase = ZA_UNIT_RESTING;
-        za_pg.units[u].backoff = 0;
-        za_pg.units[u].due = due;
-        struct za_chunk *c = &za_pg.chunks[u / ZA_UNITS_PER_CHUNK];
-        sooner(&c->due, due);
+        if (u->phase != ZA_UNIT_PROBED)
+            u->phase = ZA_UNIT_RESTING;
+        else if (u->due < due)
+            continue; /* some of it may be in limbo */
+        u->due = due;
+        sooner(&za_pg.chunks[i / ZA_UNITS_PER_CHUNK].due, due);
     }
 }

@@ -109,55 +109,90 @@ uint64_t za_watch_look(struct za_watch *w, uint64_t now, uint64_t used, uint64_t
 
 #define INTERVAL_MIN_NS (5 * ZA_NS_PER_S)
 #define INTERVAL_MAX_NS (60 * ZA_NS_PER_S)
+#define MEMORY_MS 180000u
 #define AGE_MOST 64u    /* times what is configured */
 #define AGE_LEAST 4u    /* a fraction of it */
-#define REFAULTS_MIN 64 /* in an interval: fewer say nothing */
-/* Refaults a minute, in thousandths of the working set. */
+#define REFAULTS_MIN 64 /* in memory: fewer say nothing */
+/* Refaults a minute, in thousandths of the pages. */
 #define RATE_HIGH 2u
 #define RATE_THRASH 100u
 #define MINUTE_MS 60000u
-#define OVER 2u  /* intervals until the age grows: one may be a sweep through everything */
-#define QUIET 3u /* intervals until it shrinks */
+#define QUIET 3u       /* intervals until it shrinks */
+#define QUIET_MOST 24u /* where it grew again and again */
 
 void za_age_start(struct za_age *a, uint64_t configured_ms)
 {
-    *a = (struct za_age){.ms = configured_ms, .start_ms = configured_ms};
+    *a = (struct za_age){.ms = configured_ms, .start_ms = configured_ms, .need = QUIET};
 }
 
-void za_age_skip(struct za_age *a, const struct za_age_seen *seen, uint64_t now)
+static void begin(struct za_age *a, const struct za_age_seen *seen, uint64_t now)
 {
     a->began = now;
     a->refaults = seen->refaults;
     a->packed = seen->packed;
+    a->forced = false;
 }
 
-static void grow(struct za_age *a, uint64_t factor)
+static void forget(struct za_age *a)
 {
-    a->ms = least(a->ms * factor, a->start_ms * AGE_MOST);
-    a->over = 0;
+    a->back = a->last = a->out = 0;
+}
+
+void za_age_skip(struct za_age *a, const struct za_age_seen *seen, uint64_t now)
+{
+    begin(a, seen, now);
+    forget(a);
+}
+
+static void grow(struct za_age *a, uint64_t factor, uint64_t now)
+{
+    a->ms = least(most(a->ms * factor, a->start_ms), a->start_ms * AGE_MOST);
+    a->proved_ms = a->ms;
+    a->tried = now + 2 * a->ms * ZA_NS_PER_MS;
+    a->need = (uint8_t)least(2 * (uint64_t)a->need, QUIET_MOST);
 }
 
 static void shrink(struct za_age *a)
 {
     a->ms = most(a->ms - a->ms / 4, most(a->start_ms / AGE_LEAST, 1));
     a->quiet = 0;
+    if (a->ms > a->start_ms)
+        return;
+    a->proved_ms = 0;
+    a->need = QUIET;
 }
 
-/* The interval is over: `back` pages came back in `span` ns, `out` were stored. */
-static enum za_age_step judge(struct za_age *a, uint64_t span, uint64_t back, uint64_t out,
-                              const struct za_age_seen *seen)
+static uint64_t memory_ms(const struct za_age *a)
 {
-    uint64_t was = a->ms, minute = back * MINUTE_MS / (span / 1000000 + 1) * 1000;
-    bool over = back >= REFAULTS_MIN && minute > seen->pages * RATE_HIGH;
-    bool churn = back >= REFAULTS_MIN && minute > seen->pages * RATE_THRASH && 2 * out >= back;
-    bool quiet = !over && 4 * minute <= seen->pages * RATE_HIGH;
-    if (seen->forced)
-        return churn ? ZA_AGE_THRASH : ZA_AGE_SAME;
-    a->over = over ? (uint8_t)(a->over + 1) : 0;
+    return most(MEMORY_MS, a->start_ms);
+}
+
+/* A share of the pages, in thousandths a minute, of which `n` in `ms` are more. */
+static bool beyond(uint64_t n, uint64_t ms, uint64_t pages, uint64_t rate)
+{
+    return n * MINUTE_MS / ms * 1000 > pages * rate;
+}
+
+/* The interval of `span` ms is over: `back` pages came back in it, `out` were stored. */
+static enum za_age_step judge(struct za_age *a, uint64_t now, uint64_t span, uint64_t back,
+                              uint64_t out, uint64_t pages)
+{
+    uint64_t was = a->ms, memory = memory_ms(a);
+    uint64_t before = (a->back - a->last) * memory / (memory + span);
+    a->back = a->back * memory / (memory + span) + back;
+    a->last = back;
+    a->out = a->out * memory / (memory + span) + out;
+    bool burst = a->back >= REFAULTS_MIN && beyond(back, span, pages, RATE_HIGH);
+    bool again = burst && beyond(before, memory, pages, RATE_HIGH);
+    bool churn = again && 2 * a->out >= a->back && beyond(back, span, pages, RATE_THRASH) &&
+                 beyond(a->back, memory + span, pages, RATE_THRASH);
+    bool quiet = a->back < REFAULTS_MIN || !beyond(4 * a->back, memory + span, pages, RATE_HIGH);
     a->quiet = quiet ? (uint8_t)(a->quiet + 1) : 0;
-    if (a->over >= OVER)
-        grow(a, churn ? 4 : 2);
-    else if (a->quiet >= QUIET)
+    if (a->was_forced)
+        a->quiet = 0;
+    else if (now >= a->tried && (again || (burst && a->ms < a->proved_ms)))
+        grow(a, churn ? 4 : 2, now);
+    else if (a->quiet >= a->need)
         shrink(a);
     if (churn)
         return ZA_AGE_THRASH;
@@ -172,12 +207,16 @@ enum za_age_step za_age_look(struct za_age *a, uint64_t now, const struct za_age
         za_age_skip(a, seen, now);
         return ZA_AGE_CHANGED;
     }
+    a->forced |= seen->forced;
     uint64_t span = now > a->began ? now - a->began : 0;
     if (span < least(most(a->ms * ZA_NS_PER_MS, INTERVAL_MIN_NS), INTERVAL_MAX_NS))
         return ZA_AGE_SAME;
     uint64_t back = seen->refaults - a->refaults, out = seen->packed - a->packed;
-    za_age_skip(a, seen, now);
-    return judge(a, span, back, out, seen);
+    if (a->forced != a->was_forced)
+        forget(a); /* one says nothing about the other */
+    a->was_forced = a->forced;
+    begin(a, seen, now);
+    return judge(a, now, span / ZA_NS_PER_MS, back, out, seen->pages);
 }
 
 /* ---- which are the coldest ---- */

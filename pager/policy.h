@@ -56,20 +56,64 @@ uint64_t za_watch_look(struct za_watch *w, uint64_t now, uint64_t used, uint64_t
 
 /* ---- how old is cold ---- */
 
+/*
+ * An age is good when little of what is there has to be brought back: RATE_HIGH, 0.2 % a minute.
+ * That is judged at the end of intervals (an age, but 5 s to a minute), by what the last minutes
+ * came to and not by one interval: programs sweep through their memory every minute or so, and that
+ * nothing comes back between two sweeps says nothing in favour of the age.
+ *
+ * Averaged are `back` and `out`, pages that came back and that were stored: sums that fade by a
+ * factor of e in MEMORY, three minutes, or the configured age where that is longer. Everything at
+ * once is remembered for a quarter of an hour by that. That is about what the longest age, rest and
+ * limbo together, keeps a page in place: what is forgotten, no age could have kept.
+ *
+ * A burst is an interval over the rate. The first one only keeps the age from shrinking, until the
+ * average is down to a quarter of the rate. The age grows with a burst that comes while the average
+ * is still over the rate without it (and without the interval before it: a burst may last from one
+ * into the next), and with any that comes while the age is below where it had been driven to. So a
+ * period is learnt from its second burst on, by doublings; fourfold while it is thrashing: as much
+ * went out as came back, in whatever intervals, and that is more than RATE_THRASH. Nothing of this
+ * puts off what goes out for the first time, in a program to which little comes back.
+ *
+ * Why it does not swing. What comes back within two ages of a growth went out before it, and makes
+ * nothing grow; that is also how long it takes until something is out at the new age. Down it goes
+ * by quarters, each after QUIET quiet intervals, twice as many for each growth (QUIET_MOST at
+ * most), until it is back at what is configured: so an age that has proved too short is tried again
+ * more and more seldom. Below what is configured, where idle programs get, the first growth is to
+ * that at once.
+ *
+ * What it is a share of: `pages`, those that were resident or out when the worker probed their unit
+ * last. Not what is free, nor what nobody ever touched. Google's working set is less, what was
+ * touched in the last two minutes; but of an idle program that is next to nothing, and a share of
+ * that would let a request now and then keep all that it is given from then on in memory. Of all
+ * that is there, the rate says how long a page stays out on average: 500 minutes for one restore.
+ * It is laxer than Google's by what is cold.
+ *
+ * While pages go out for want of room or to a target, what comes back says nothing about the age:
+ * it stays, and both sums begin anew, also afterwards. Thrashing is counted all the same. Nothing
+ * slows it down then but cpu_limit, for packing, and the reserve above: it is what was asked for.
+ */
 struct za_age {
     uint64_t ms;       /* a page untouched for this long is cold, now */
     uint64_t start_ms; /* as configured */
     uint64_t began;    /* ns: of the interval */
     uint64_t refaults; /* counters at its beginning */
     uint64_t packed;
-    uint8_t over, quiet; /* intervals on end with too many, and with next to no refaults */
+    uint64_t back, out; /* pages, fading */
+    uint64_t last;      /* of `back`, what came in the last interval */
+    uint64_t proved_ms; /* where it was driven to; 0: nowhere */
+    uint64_t tried;     /* ns: until then, what comes back went out before it grew */
+    uint8_t quiet;      /* intervals on end without too many */
+    uint8_t need;       /* so many, and it shrinks */
+    bool forced;        /* in this interval, at least once */
+    bool was_forced;    /* in those of which `back` and `out` are */
 };
 
 struct za_age_seen {
     uint64_t configured_ms;
     uint64_t refaults; /* pages that were asked for while they were stored: counter */
     uint64_t packed;   /* pages stored: counter */
-    uint64_t pages;    /* of the working set, resident and stored */
+    uint64_t pages;    /* resident or out, of what the worker looks at */
     bool forced;       /* pages go out for want of room: refaults say nothing about the age */
 };
 
@@ -78,7 +122,7 @@ enum za_age_step { ZA_AGE_SAME, ZA_AGE_CHANGED, ZA_AGE_THRASH };
 void za_age_start(struct za_age *a, uint64_t configured_ms);
 /* At most once an interval does something. THRASH: what is stored comes back as fast. */
 enum za_age_step za_age_look(struct za_age *a, uint64_t now, const struct za_age_seen *seen);
-/* What happened since the last look was asked for, and does not count. */
+/* What happened since the last look was asked for: it does not count, nor what went before. */
 void za_age_skip(struct za_age *a, const struct za_age_seen *seen, uint64_t now);
 
 /* ---- which are the coldest ---- */

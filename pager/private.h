@@ -29,6 +29,7 @@ void za_back_empty(size_t page, size_t n);
 
 /* probe.c, pack.c, drop.c, relocate.c: steps of W */
 size_t za_probe_unit(size_t unit);
+size_t za_probe_there(void);
 void za_moving_end(size_t page, za_page to);
 bool za_moving_over(size_t page, size_t n);
 bool za_pack_unit(size_t unit);

@@ -8,6 +8,7 @@
  *
  * I1  Only pages seen present enter MOVING.
  * I2  Every refusal by the kernel is counted by its reason and leaves the page where it was.
+ * I3  `there` of all units together is za_probe_there.
  *
  * Locks: none (W only).  May sleep: mmap_lock.  May fault: no.  Allocates: nothing.
  */
@@ -18,6 +19,8 @@
 #include "pager/private.h"
 
 #define MOVE_TRIES 4
+
+static size_t there_all; /* I3 */
 
 /* Takes a page out of MOVING, which is W's own; F's claim for a bare child is short. */
 void za_moving_end(size_t page, za_page to)
@@ -139,6 +142,24 @@ static size_t unshare(size_t first, unsigned n)
     return made;
 }
 
+/* Pages of a unit that hold something: they are present, or their records say where they are. */
+static void note_there(size_t first, unsigned n, const unsigned char *present)
+{
+    struct za_unit *u = &za_pg.units[za_pg_unit_of_page(first)];
+    uint8_t count = 0;
+    for (unsigned i = 0; i < n; i++)
+        count += (present[i] & ZA_LOOK_TAKE) ||
+                 za_page_state(za_page_get(&za_pg.pages[first + i])) != ZA_PAGE_KERNEL;
+    there_all += (size_t)count - u->there;
+    u->there = count;
+}
+
+/* Pages that were resident or out when the worker looked at their unit last. */
+size_t za_probe_there(void)
+{
+    return there_all;
+}
+
 static size_t probe_once(size_t first, unsigned n)
 {
     unsigned char there[ZA_UNIT_PAGES_MAX];
@@ -147,6 +168,7 @@ static size_t probe_once(size_t first, unsigned n)
         za_stat_add(ZA_STAT_PG_REFUSED_OTHER, n);
         return 0;
     }
+    note_there(first, n, there);
     za_pg.mover->look(first, n, there);
     uint16_t raw = za_unit_raw(&za_pg.units[za_pg_unit_of_page(first)]);
     for (unsigned i = 0; i < n; i++)

@@ -200,7 +200,7 @@ static void look_again(size_t page)
     struct za_unit *u = &za_pg.units[za_pg_unit_of_page(page)];
     u->backoff = 0;
     u->raw &= (uint16_t) ~(1u << page % za_pg.unit_pages);
-    __atomic_store_n(&u->touched, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&u->touched, ZA_CAME, __ATOMIC_RELAXED);
     __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
 }
 

@@ -28,15 +28,19 @@ struct za_unit {
     uint32_t due;     /* [w] tick of the next step; 0: never looked at */
     uint8_t phase;    /* [w] enum za_phase */
     uint8_t backoff;  /* [w] doublings of the cold age before the next probe */
-    uint8_t touched;  /* [a] F: somebody came for a page since the last probe */
+    uint8_t touched;  /* [a] F: somebody came for a page since the last probe: ZA_CAME_... */
     uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
     uint16_t raw;     /* [w] bit i: page i did not compress, and stays until raw_due */
     uint32_t raw_due; /* [w] tick */
-    uint32_t stored;  /* [w] tick at which it was packed last */
+    uint32_t stored;  /* [w] tick at which it was packed last; 0: it was wanted since */
     uint8_t returns;  /* [w] times on end that it was wanted soon after it was stored */
-    uint8_t spare[3];
+    uint8_t there;    /* [w] pages that were resident or out when it was probed last (probe.c) */
+    uint8_t spare[2];
 };
+
+#define ZA_CAME 1u        /* for any page */
+#define ZA_CAME_STORED 2u /* for one that was stored */
 
 enum za_ours {
     ZA_OURS_NOT,  /* a child without handlers, in which everything is its parent's */

@@ -137,7 +137,8 @@ UNIT_TEST(looks_by_the_speed)
 static enum za_age_step after(struct za_age *a, uint64_t *now, struct za_age_seen *seen,
                               uint64_t back, uint64_t out)
 {
-    *now += a->ms > 60000 ? 60 * S : a->ms * MS;
+    uint64_t ms = a->ms < 5000 ? 5000 : a->ms;
+    *now += ms > 60000 ? 60 * S : ms * MS;
     seen->refaults += back;
     seen->packed += out;
     return za_age_look(a, *now, seen);
@@ -164,8 +165,18 @@ UNIT_TEST(a_sweep_changes_nothing)
     uint64_t now = S;
 
     (void)za_age_look(&a, now, &seen);
-    CHECK_EQ(after(&a, &now, &seen, PAGES, 0), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, 0, PAGES), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 2, 0), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 2, 0), ZA_AGE_SAME); /* it may last until the next */
+    for (unsigned i = 0; i < 60; i++)                            /* for minutes */
+        CHECK_EQ(after(&a, &now, &seen, 0, 0), ZA_AGE_SAME);
+    for (unsigned i = 0; i < 600; i++)
+        (void)after(&a, &now, &seen, 0, 0);
+    CHECK_EQ(a.ms, COLD / 4);
+    /* Another may: at once to what is configured. */
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, 0), ZA_AGE_SAME);
     CHECK_EQ(after(&a, &now, &seen, 0, 0), ZA_AGE_SAME);
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, 0), ZA_AGE_CHANGED);
     CHECK_EQ(a.ms, COLD);
 }
 
@@ -176,17 +187,18 @@ UNIT_TEST(age_grows_while_pages_come_back)
     uint64_t now = S;
 
     (void)za_age_look(&a, now, &seen);
-    for (unsigned i = 0; i < 100; i++) /* 0.3 % a minute */
+    for (unsigned i = 0; i < 200; i++) /* 0.3 % a minute */
         (void)after(&a, &now, &seen, PAGES * 3 / 1000 * (a.ms < 60000 ? a.ms : 60000) / 60000 + 1,
                     0);
     CHECK_EQ(a.ms, 64 * COLD);
     for (unsigned i = 0; i < 100; i++) /* 0.1 %: as it should be */
         CHECK_EQ(after(&a, &now, &seen, PAGES / 1000, 0), ZA_AGE_SAME);
-    for (unsigned i = 0; i < 200; i++)
+    for (unsigned i = 0; i < 600; i++)
         (void)after(&a, &now, &seen, 0, 0);
     CHECK_EQ(a.ms, COLD / 4);
 }
 
+/* In a small heap, fewer than 64 within minutes are noise, whatever their share; more are not. */
 UNIT_TEST(few_pages_say_nothing)
 {
     struct za_age a = {.ms = 0};
@@ -194,11 +206,17 @@ UNIT_TEST(few_pages_say_nothing)
     uint64_t now = S;
 
     (void)za_age_look(&a, now, &seen);
-    for (unsigned i = 0; i < 10; i++)
-        CHECK_EQ(after(&a, &now, &seen, 63, 63), ZA_AGE_SAME);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)after(&a, &now, &seen, 2, 0);
+        CHECK(a.ms <= COLD);
+    }
+    CHECK_EQ(a.ms, COLD / 4);
+    for (unsigned i = 0; i < 100; i++)
+        (void)after(&a, &now, &seen, 10, 0);
+    CHECK(a.ms > COLD);
 }
 
-/* As much out as back, and that much of all: it costs more than it saves. */
+/* As much out as back, and that much of all, again: it costs more than it saves. */
 UNIT_TEST(thrashing_backs_off_fast)
 {
     struct za_age a = {.ms = 0};
@@ -206,14 +224,164 @@ UNIT_TEST(thrashing_backs_off_fast)
     uint64_t now = S;
 
     (void)za_age_look(&a, now, &seen);
-    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, PAGES / 10), ZA_AGE_THRASH);
-    CHECK_EQ(a.ms, COLD);
-    CHECK_EQ(after(&a, &now, &seen, PAGES / 10, PAGES / 10), ZA_AGE_THRASH);
+    for (unsigned i = 0; a.ms == COLD && i < 5; i++)
+        CHECK_EQ(after(&a, &now, &seen, PAGES / 4, PAGES / 4), i > 1 ? ZA_AGE_THRASH : ZA_AGE_SAME);
+    CHECK_EQ(a.ms, 4 * COLD);
+    /* That has to show first: what comes back now went out before. */
+    CHECK_EQ(after(&a, &now, &seen, PAGES / 4, PAGES / 4), ZA_AGE_THRASH);
     CHECK_EQ(a.ms, 4 * COLD);
     seen.forced = true;
     for (unsigned i = 0; i < 10; i++)
-        CHECK_EQ(after(&a, &now, &seen, PAGES, PAGES), ZA_AGE_THRASH);
+        CHECK_EQ(after(&a, &now, &seen, PAGES, PAGES), i > 1 ? ZA_AGE_THRASH : ZA_AGE_SAME);
     CHECK_EQ(a.ms, 4 * COLD);
+}
+
+/* What went out in one interval comes back in another. */
+UNIT_TEST(thrashing_is_seen_across_intervals)
+{
+    struct za_age a = {.ms = 0};
+    struct za_age_seen seen = {.configured_ms = COLD, .pages = PAGES};
+    uint64_t now = S;
+    unsigned thrash = 0;
+
+    (void)za_age_look(&a, now, &seen);
+    for (unsigned i = 0; i < 12; i++) {
+        bool even = i % 2 == 0;
+        thrash += after(&a, &now, &seen, even ? 0 : PAGES, even ? PAGES : 0) == ZA_AGE_THRASH;
+    }
+    CHECK_EQ(thrash, 5); /* each but the first time */
+    CHECK(a.ms >= 4ul * COLD);
+    CHECK(after(&a, &now, &seen, PAGES / 100, 0) != ZA_AGE_THRASH); /* a few more are none */
+}
+
+/* Pressed for a moment only: all of the interval says nothing, nor what went before it. */
+UNIT_TEST(what_is_forced_says_nothing)
+{
+    struct za_age a = {.ms = 0};
+    struct za_age_seen seen = {.configured_ms = COLD, .pages = PAGES};
+    uint64_t now = S;
+
+    (void)za_age_look(&a, now, &seen);
+    for (unsigned i = 0; i < 10; i++) {
+        seen.forced = true;
+        CHECK_EQ(za_age_look(&a, now + S, &seen), ZA_AGE_SAME);
+        seen.forced = false;
+        CHECK_EQ(after(&a, &now, &seen, PAGES, 0), ZA_AGE_SAME);
+    }
+    CHECK_EQ(after(&a, &now, &seen, PAGES, 0), ZA_AGE_SAME); /* the first of its own */
+    (void)after(&a, &now, &seen, 0, 0);
+    (void)after(&a, &now, &seen, PAGES, 0);
+    CHECK_EQ(a.ms, 2 * COLD);
+}
+
+/* A program that touches `share` pages every `period` seconds; they are out after two ages. */
+struct sweeper {
+    struct za_age a;
+    struct za_age_seen seen;
+    uint64_t second, touched, period, share;
+    unsigned back, sweeps;
+    bool out;
+};
+
+static struct sweeper sweeper(uint64_t period, uint64_t share)
+{
+    struct sweeper w = {.seen = {.configured_ms = COLD, .pages = PAGES},
+                        .period = period,
+                        .share = share,
+                        .second = 1};
+    (void)za_age_look(&w.a, w.second * S, &w.seen);
+    return w;
+}
+
+static void second_of(struct sweeper *w)
+{
+    w->second++;
+    if (!w->out && (w->second - w->touched) * 1000 >= 2 * w->a.ms) {
+        w->out = true;
+        w->seen.packed += w->share;
+    }
+    if (w->period && w->second % w->period == 0) {
+        w->seen.refaults += w->out ? w->share : 0;
+        w->back += w->out;
+        w->sweeps++;
+        w->out = false;
+        w->touched = w->second;
+    }
+    (void)za_age_look(&w->a, w->second * S, &w->seen);
+}
+
+static void minutes_of(struct sweeper *w, unsigned minutes)
+{
+    w->back = w->sweeps = 0;
+    for (unsigned i = 0; i < 60 * minutes; i++)
+        second_of(w);
+}
+
+/* The age outgrows the period, seldom tries a shorter one, and comes down in the end. */
+static void learns(uint64_t period, uint64_t share)
+{
+    struct sweeper w = sweeper(period, share);
+
+    minutes_of(&w, 60);
+    CHECK(w.back <= 9);
+    CHECK(2 * w.a.ms > period * 1000);
+    minutes_of(&w, 240);
+    CHECK(20 * w.back <= w.sweeps + 40);
+    w.period = 0;
+    uint64_t was = w.a.ms;
+    for (unsigned i = 0; i < 480; i++) {
+        minutes_of(&w, 1);
+        CHECK(w.a.ms <= was);
+        CHECK(w.a.ms > COLD ? w.a.ms >= was - was / 4 : true);
+        was = w.a.ms;
+    }
+    CHECK_EQ(w.a.ms, COLD / 4);
+}
+
+UNIT_TEST(bursts_every_half_minute_are_learnt)
+{
+    learns(30, PAGES);
+    learns(30, PAGES / 100);
+}
+
+UNIT_TEST(bursts_every_minute_are_learnt)
+{
+    learns(60, PAGES);
+    learns(60, PAGES / 10);
+    learns(60, PAGES / 100);
+}
+
+UNIT_TEST(bursts_every_two_minutes_are_learnt)
+{
+    learns(120, PAGES);
+    learns(120, PAGES / 10);
+    learns(120, PAGES / 100);
+}
+
+UNIT_TEST(bursts_every_five_minutes_are_learnt)
+{
+    learns(300, PAGES);
+    learns(300, PAGES / 10);
+}
+
+/* No age would keep it, and what is new is not to wait for it. */
+UNIT_TEST(sweeps_once_in_a_while_are_let_be)
+{
+    struct sweeper w = sweeper(1200, PAGES);
+
+    minutes_of(&w, 600);
+    CHECK_EQ(w.back, w.sweeps);
+    CHECK(w.a.ms <= COLD);
+}
+
+/* The rate of 0.2 % a minute is of all that is there. */
+UNIT_TEST(bursts_below_the_rate_are_let_be)
+{
+    struct sweeper w = sweeper(60, PAGES * 15 / 10000);
+
+    minutes_of(&w, 120);
+    CHECK_EQ(w.back, w.sweeps);
+    CHECK(w.a.ms <= COLD);
 }
 
 UNIT_TEST(what_was_asked_for_does_not_count)
