@@ -229,7 +229,7 @@ static void unmap(void *p, size_t len);
 static struct za_dict *train(enum za_zstd_effort effort, const char *data, size_t len, size_t block)
 {
     static const struct za_store_ops ops = {map, unmap};
-    struct za_training_plan plan = {effort, 1 << 20, ZA_DICT_MAX_BYTES, (uint32_t)block};
+    struct za_training_plan plan = {effort, 1 << 20, ZA_DICT_MAX_BYTES, (uint32_t)block, ZA_GIB};
     struct za_training *t = za_training_new(&ops, &plan);
     struct za_dict *d = NULL;
 
