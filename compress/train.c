@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "compress/cover.h"
+#include "compress/store_private.h"
 #include "os/os.h"
 
 #define HELD_MAX (256 * ZA_KIB)
@@ -27,8 +28,6 @@
 #define STAYS_DEN 100u
 /* And saves so many times its own memory: the sample may flatter it, and half a heap may go. */
 #define PAYS 2u
-#define BLOB_HEAD 12u
-#define BLOB_GRAIN ((size_t)16)
 
 /* Mapped while samples become content. */
 struct cover_room {
@@ -214,7 +213,7 @@ static uint64_t stored(struct za_training *t, const struct za_dict *dict, const 
     size_t size =
         codec(t)->pack(room->workspace, dict, unit, len, room->packed, (size_t)len / 4 * 3);
 
-    return size ? za_align_up(BLOB_HEAD + size, BLOB_GRAIN) : len;
+    return size ? za_blob_bytes((uint32_t)size) : len;
 }
 
 static size_t verdict(struct za_training *t)
