@@ -300,8 +300,9 @@ symbols: all
 # --- benches -------------------------------------------------------------------------------------
 
 BENCH := $(BUILD)/bench
-# Heap images for bench-codec; say BENCH_FILES=... for others.
-BENCH_FILES ?= $(BENCH)/records $(BENCH)/python
+# Heap images for bench-codec; say BENCH_FILES=... for others. Redis's two where it is installed.
+BENCH_FILES ?= $(BENCH)/records $(BENCH)/python \
+        $(if $(shell command -v redis-server 2>/dev/null),$(BENCH)/redis-strings $(BENCH)/redis-hashes)
 
 .PHONY: bench-codec
 bench-codec: $(BENCH)/codec $(BENCH_FILES)
@@ -316,6 +317,10 @@ $(BENCH)/codec: $(BUILD)/obj/bench/codec.o $(BENCH_OBJ)
 $(BENCH)/records $(BENCH)/python: $(BENCH)/%: bench/heap.py
 	@mkdir -p $(@D)
 	apt-cache dumpavail | PYTHONMALLOC=malloc MALLOC_MMAP_THRESHOLD_=33554432 python3 $< $* >$@
+
+$(BENCH)/redis-%: bench/density/images
+	@mkdir -p $(@D)
+	$< $(@D) 'redis?$*'
 
 # --- benchmarks ----------------------------------------------------------------------------------
 

@@ -106,6 +106,11 @@ bool za_dict_stale(const struct za_dict *d)
     return d->noted == ZA_DICT_WINDOW && d->with + promised / 2 > d->without;
 }
 
+uint64_t za_dict_saves(const struct za_dict *d, uint64_t raw)
+{
+    return raw / ZA_KIB * d->saves / ZA_KIB;
+}
+
 const void *za_dict_ready(const struct za_dict *d)
 {
     return d->ready;

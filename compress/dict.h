@@ -37,6 +37,7 @@ struct za_dict {
     uint32_t id;         /* C  ZA_DICT_NONE before it is on a shelf */
     uint32_t effort;     /* C  enum za_zstd_effort */
     uint32_t gain;       /* C  bytes less in a thousand, on units it was not trained on */
+    uint32_t saves;      /* C  bytes less for each MiB of them */
     uint64_t holds;      /* W  blobs packed with it */
     uint64_t with;       /* W  bytes of the units of its window so far, packed with it, */
     uint64_t without;    /* W  and packed without */
@@ -59,6 +60,8 @@ size_t za_dict_bytes(const struct za_dict *d);
 void za_dict_note(struct za_dict *d, size_t with, size_t without);
 /* The window is full, and in it the dictionary gained less than half of what it promised. */
 bool za_dict_stale(const struct za_dict *d);
+/* Bytes that it should save where `raw` bytes of the heap are packed with it. */
+uint64_t za_dict_saves(const struct za_dict *d, uint64_t raw);
 /* For the codec.  NULL when the dictionary has retired. */
 const void *za_dict_ready(const struct za_dict *d);
 

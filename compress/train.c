@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "compress/cover.h"
+#include "compress/store_private.h"
 #include "os/os.h"
 
 #define HELD_MAX (256 * ZA_KIB)
@@ -25,8 +26,8 @@
 /* A dictionary stays when it leaves at most this much of what the store holds without it. */
 #define STAYS_NUM 98u
 #define STAYS_DEN 100u
-#define BLOB_HEAD 16u
-#define BLOB_GRAIN ((size_t)16)
+/* And saves so many times its own memory: the sample may flatter it, and half a heap may go. */
+#define PAYS 2u
 
 /* Mapped while samples become content. */
 struct cover_room {
@@ -212,16 +213,20 @@ static uint64_t stored(struct za_training *t, const struct za_dict *dict, const 
     size_t size =
         codec(t)->pack(room->workspace, dict, unit, len, room->packed, (size_t)len / 4 * 3);
 
-    return size ? za_align_up(BLOB_HEAD + size, BLOB_GRAIN) : len;
+    return size ? za_blob_bytes((uint32_t)size) : len;
 }
 
 static size_t verdict(struct za_training *t)
 {
+    struct za_dict *d = t->dict;
+
     leave_judge(t);
     if (t->with * STAYS_DEN > t->without * STAYS_NUM)
         return end(t, ZA_TRAINING_NO_GAIN);
-    t->dict->gain = (uint32_t)((t->without - t->with) * 1000 / t->without);
-    return end(t, ZA_TRAINING_GOOD);
+    d->gain = (uint32_t)((t->without - t->with) * 1000 / t->without);
+    d->saves = (uint32_t)((t->without - t->with) * ZA_MIB / t->held_bytes);
+    bool pays = za_dict_saves(d, t->plan.heap_bytes) >= PAYS * za_dict_bytes(d);
+    return end(t, pays ? ZA_TRAINING_GOOD : ZA_TRAINING_NO_GAIN);
 }
 
 static size_t judge(struct za_training *t)

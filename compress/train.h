@@ -4,7 +4,7 @@
  *
  * Add samples, step until the state is not BUSY, take the dictionary.  A quarter of the samples, up
  * to 64 pages, is held back: the dictionary is judged by units it has not seen.  What is judged is
- * what the store would hold, so a gain is a gain.
+ * what the store would hold, and what the dictionary holds itself, so a gain is a gain.
  *
  * I1  A sample is text or held back, never both.
  * I2  The same plan and samples give the same dictionary.
@@ -23,6 +23,7 @@ struct za_training_plan {
     uint32_t sample_bytes;  /* in all: more than ZA_TRAINING_SAMPLES times content_bytes */
     uint32_t content_bytes; /* of the dictionary, at most ZA_DICT_MAX_BYTES */
     uint32_t unit_bytes;    /* at most; what will be packed together */
+    uint64_t heap_bytes;    /* that the dictionary is for: it must pay for its memory */
 };
 
 /* Samples for each byte of content, or there is no dictionary. */
@@ -32,7 +33,7 @@ enum za_training_state {
     ZA_TRAINING_BUSY,
     ZA_TRAINING_GOOD,    /* take it */
     ZA_TRAINING_FEW,     /* too few samples */
-    ZA_TRAINING_NO_GAIN, /* under 2 % */
+    ZA_TRAINING_NO_GAIN, /* under 2 %, or on the whole heap under twice its own memory */
     ZA_TRAINING_NOMEM,
 };
 

@@ -12,9 +12,11 @@
  * again. Pages that are one word over and over, or that do not compress, are as dense as they get.
  *
  * The dictionary is trained on a sample of the stored clusters, a piece a turn, and kept only when
- * it gains. A heap that has doubled since is sampled again, and so is one that has changed: now and
- * then a cluster is packed without the dictionary as well, and if what it promised does not come
- * true, what is packed now is sampled. A heap that no dictionary suits any more has none.
+ * it gains and pays for its memory. A heap that has doubled since is sampled again, and so is one
+ * that has changed: now and then a cluster is packed without the dictionary as well, and if what it
+ * promised does not come true, what is packed now is sampled. A heap that no dictionary suits, or
+ * that has shrunk until none pays, has none, and is sampled again when much of it is new
+ * (compress/attempt.h).
  *
  * I1  A record leaves STORED(old) for STORED(new) by compare-and-swap; the reference of the one
  *     goes with it, that of the other comes with it (page.h I5).
@@ -33,7 +35,7 @@
 #include "base/conf.h"
 #include "base/remedy.h"
 #include "base/stat.h"
-#include "compress/train.h"
+#include "compress/attempt.h"
 #include "pager/filing.h"
 #include "pager/private.h"
 #include "pager/share.h"
@@ -63,7 +65,8 @@ enum stage { STAGE_IDLE, STAGE_SAMPLING, STAGE_TRAINING };
 static struct za_dicts dicts;
 static struct za_training *training;
 static enum stage stage;
-static uint64_t trained_raw; /* bytes stored when a dictionary was last tried */
+static struct za_attempt attempt;
+static uint64_t sampled_raw; /* bytes stored when the sample was begun */
 static uint64_t sample_every, sample_seen;
 static unsigned since_note;           /* clusters packed since one was noted */
 static void *pack_room, *unpack_room; /* W's */
@@ -356,6 +359,7 @@ static void pack_fresh(struct cluster *c)
     size_t raw = (size_t)c->fresh << za_pg.page_shift, old_bytes = 0;
     struct za_dict *d = dicts.current;
     unsigned refs = 0;
+    za_attempt_packed(&attempt, raw);
     for (unsigned i = 0; i < c->n; i++) {
         refs += c->piece[i].at.blob == ZA_BLOB_NONE;
         old_bytes += c->piece[i].at.blob == ZA_BLOB_NONE ? c->piece[i].old_bytes : 0;
@@ -387,9 +391,9 @@ static void pack_cluster(struct cluster *c)
 
 /* --- the dictionary ------------------------------------------------------ */
 
-static bool is_stale(void)
+static uint64_t stored_raw(void)
 {
-    return dicts.current && za_dict_stale(dicts.current) && !za_dicts_full(&dicts);
+    return za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
 }
 
 static void begin_sampling(uint64_t raw)
@@ -400,14 +404,17 @@ static void begin_sampling(uint64_t raw)
         .content_bytes = content,
         .sample_bytes = 2 * ZA_TRAINING_SAMPLES * content,
         .unit_bytes = (uint32_t)(za_pg.cluster_pages << za_pg.page_shift),
+        .heap_bytes = raw,
     };
-    trained_raw = raw;
     training = za_training_new(&ops, &plan);
-    if (!training)
+    if (!training) {
+        za_attempt_ended(&attempt, ZA_TRAINING_NOMEM, raw, za_os->now());
         return;
+    }
+    sampled_raw = raw;
     /* Twice as often as it takes, since not every cluster comes along. */
     sample_every = za_max(1, raw / plan.sample_bytes / 2);
-    if (is_stale()) /* what comes along is new, and there may not be much of it */
+    if (raw < 2 * attempt.raw) /* what comes along is new, and there may not be much of it */
         sample_every = za_min(sample_every, FRESH_SHARE);
     sample_seen = 0;
     stage = STAGE_SAMPLING;
@@ -422,9 +429,20 @@ static void end_training(enum za_training_state s)
         za_dicts_retire(&dicts);
     else if (dicts.current)
         dicts.current->noted = 0; /* the new one, or the old one for another window */
+    za_attempt_ended(&attempt, s, sampled_raw, za_os->now());
     za_training_free(training);
     training = NULL;
     stage = STAGE_IDLE;
+}
+
+/* What is packed with the dictionary keeps it. */
+static void look_whether_it_pays(void)
+{
+    uint64_t now = za_os->now(), raw = stored_raw();
+    if (!za_attempt_shrunk(&attempt, dicts.current, raw, now))
+        return;
+    za_dicts_retire(&dicts);
+    za_attempt_ended(&attempt, ZA_TRAINING_NO_GAIN, raw, now);
 }
 
 static void sample(size_t first)
@@ -440,8 +458,8 @@ static void sample(size_t first)
 
 static bool wants_dictionary(uint64_t raw)
 {
-    return raw >= (za_conf.torture ? ZA_MIB : za_dense_least) &&
-           (raw >= 2 * trained_raw || is_stale());
+    return raw >= (za_conf.torture ? ZA_MIB : za_dense_least) && !za_dicts_full(&dicts) &&
+           za_attempt_due(&attempt, dicts.current, raw, za_os->now());
 }
 
 /* A piece of work on the dictionary, once a turn; true: there is more. */
@@ -457,9 +475,10 @@ bool za_dense_turn(void)
     return s == ZA_TRAINING_BUSY;
 }
 
-/* Once a turn, after the store's reclaim: dictionaries that nothing names any more. */
+/* Once a turn, after the store's reclaim: dictionaries that nothing names any more, or too little. */
 void za_dense_sweep(void)
 {
+    look_whether_it_pays();
     for (uint32_t id = 1; id < ZA_DICTS_MAX; id++)
         if (dicts.slot[id])
             dicts.slot[id]->holds =
@@ -487,7 +506,7 @@ static bool unit_is_fast(size_t first, bool *theirs)
 
 enum za_dense_end za_dense_unit(size_t unit)
 {
-    uint64_t raw = za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
+    uint64_t raw = stored_raw();
     size_t first = unit * za_pg.unit_pages;
     bool theirs = false;
     if (!unit_is_fast(first, &theirs))
@@ -521,6 +540,6 @@ void za_dense_forget(void)
         end_training(ZA_TRAINING_FEW);
     za_dicts_free(&dicts);
     memset(&dicts, 0, sizeof(dicts));
-    trained_raw = 0;
+    attempt = (struct za_attempt){0};
     stage = STAGE_IDLE;
 }

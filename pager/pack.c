@@ -6,6 +6,8 @@
  * A cluster's pages are copied out of the mirror, their dead bytes zeroed in the copy, and
  * compressed together, but for those whose bytes the store holds already (share.c) or that are one
  * word over and over. F may take any of them away at any moment: the commit finds out (page.h I6).
+ * Where a cluster packs badly its pages are looked at one by one: those that do not compress stay in
+ * the heap, and the others are packed without them.
  *
  * Liveness is asked after the page has left the program's reach and after a barrier on all threads
  * (I7), so an object written before the move is an object known live; and what it says dead may be
@@ -32,6 +34,7 @@
 /* A blob above this share of its pages is not worth a fault later. */
 #define WORTH_NUM 3
 #define WORTH_DEN 4
+#define POOR 2 /* one above this share may hide a page that does not compress */
 
 static char staging[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
 static char packed[ZA_BLOB_MAX_RAW] __attribute__((aligned(64)));
@@ -251,16 +254,26 @@ static void commit(const struct batch *b)
     za_stat_add(ZA_STAT_PG_LIMBO, -(int64_t)kept);
 }
 
-/* Into `packed`; 0: not worth it. Pages of one kind are packed the way that suits them. */
-static size_t compress_batch(const struct batch *b, size_t raw, enum za_codec_id *codec)
+/* Pages of one kind are packed the way that suits them. */
+static struct za_choice *choice_for(const struct batch *b)
 {
     uintptr_t page = (uintptr_t)za_pg_heap(b->page[0]);
-    uint8_t kind = za_pg.owner->kind ? za_pg.owner->kind(page) : 0;
+    return &choices[za_pg.owner->kind ? za_pg.owner->kind(page) : 0];
+}
+
+/* Into `packed`; 0: not worth it. */
+static size_t compress(struct za_choice *c, const char *copy, size_t raw, enum za_codec_id *codec)
+{
     ZA_DASSERT(za_choose_room_bytes() <= sizeof(workspace));
-    if (za_page_looks_random(staging, raw))
+    if (za_page_looks_random(copy, raw))
         return 0;
-    return za_choose_pack(&choices[kind], workspace, staging, raw, packed,
-                          raw * WORTH_NUM / WORTH_DEN, codec);
+    return za_choose_pack(c, workspace, copy, raw, packed, raw * WORTH_NUM / WORTH_DEN, codec);
+}
+
+/* The fresh pages, as they are in `staging`. */
+static size_t compress_batch(const struct batch *b, enum za_codec_id *codec)
+{
+    return compress(choice_for(b), staging, (size_t)b->fresh << za_pg.page_shift, codec);
 }
 
 static unsigned count_blobless(const struct batch *b)
@@ -310,12 +323,92 @@ static void store_raw(struct batch *b)
     give_back(b, ZA_STAT_PG_RAW);
 }
 
+/* ---- pages of a cluster that packs badly ------------------------------------------------------
+ */
+
+/*
+ * The fresh pages that do not compress, bit by bit. Random ones are told by a look. The others are
+ * packed one by one only when together they were not worth it (`size` 0); `packed` is lost then.
+ */
+static unsigned find_bad(const struct batch *b, size_t size)
+{
+    size_t page_size = za_pg_page_size();
+    unsigned bad = 0;
+    for (unsigned k = 0; k < b->fresh; k++) {
+        const char *copy = staging + k * page_size;
+        struct za_choice c = *choice_for(b); /* a copy: a page is no sample of its kind */
+        enum za_codec_id codec;
+        bool good = size ? !za_page_looks_random(copy, page_size)
+                         : compress(&c, copy, page_size, &codec) != 0;
+        bad |= (unsigned)!good << k;
+    }
+    return bad;
+}
+
+/* Moves the pages whose bytes are among the `bad` ones of `staging` from `b` to `out`. */
+static void take_out(struct batch *b, unsigned bad, struct batch *out)
+{
+    unsigned n = 0, same = 0;
+    *out = (struct batch){.n = 0};
+    memcpy(out->tag, b->tag, sizeof(out->tag));
+    for (unsigned i = 0; i < b->n; i++) {
+        bool goes = b->at[i].blob == ZA_BLOB_NONE && (bad >> b->at[i].index & 1);
+        struct batch *to = goes ? out : b;
+        unsigned *place = goes ? &out->n : &n;
+        same |= (b->same >> i & 1) << n;
+        to->page[*place] = b->page[i];
+        to->at[(*place)++] = b->at[i];
+    }
+    b->n = n;
+    b->same = same;
+}
+
+/* The fresh pages that are left move together. */
+static void close_ranks(struct batch *b, unsigned bad)
+{
+    size_t size = za_pg_page_size();
+    unsigned to[ZA_CLUSTER_PAGES] = {0}, n = 0;
+    for (unsigned k = 0; k < b->fresh; k++) {
+        if (bad >> k & 1)
+            continue;
+        if (n != k)
+            memcpy(staging + n * size, staging + k * size, size);
+        b->tag[n] = b->tag[k];
+        to[k] = n++;
+    }
+    b->fresh = n;
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->at[i].blob == ZA_BLOB_NONE)
+            b->at[i].index = to[b->at[i].index];
+}
+
+/* True: some of the fresh pages do not compress and have left the batch; the others may. */
+static bool sift(struct batch *b, size_t size)
+{
+    struct batch out;
+    if (b->fresh < 2 || (size && size <= ((size_t)b->fresh << za_pg.page_shift) / POOR))
+        return false;
+    unsigned bad = find_bad(b, size);
+    if (bad == 0 || bad == (1u << b->fresh) - 1)
+        return false;
+    take_out(b, bad, &out);
+    store_raw(&out);
+    commit(&out);
+    close_ranks(b, bad);
+    return true;
+}
+
+/* ---- a cluster --------------------------------------------------------------------------------
+ */
+
 /* Makes the blob of the fresh pages. False: there is no room, and they went back. */
 static bool pack_fresh(struct batch *b)
 {
     enum za_codec_id codec = ZA_CODEC_LZ4;
+    size_t size = compress_batch(b, &codec);
+    if (sift(b, size))
+        size = compress_batch(b, &codec);
     size_t raw = b->fresh << za_pg.page_shift;
-    size_t size = compress_batch(b, raw, &codec);
     if (size == 0) {
         store_raw(b);
         return true;

@@ -16,6 +16,7 @@ static const struct za_training_plan plan = {
     .sample_bytes = 256 * 1024,
     .content_bytes = 16 * 1024,
     .unit_bytes = 4096,
+    .heap_bytes = 64 * ZA_MIB,
 };
 
 /* Records of one program: each a choice of the same few hundred phrases. */
@@ -158,6 +159,35 @@ UNIT_TEST(what_gains_nothing_is_dropped)
     CHECK_EQ(outcome(DATA_RANDOM, 1000), ZA_TRAINING_NO_GAIN);
     CHECK_EQ(outcome(DATA_BASE64, 1000), ZA_TRAINING_NO_GAIN);
     CHECK_EQ(outcome(DATA_ZERO, 1000), ZA_TRAINING_NO_GAIN);
+}
+
+/* The same samples, of a heap of so many bytes. */
+static enum za_training_state for_heap(uint64_t bytes)
+{
+    struct za_training_plan p = plan;
+
+    p.heap_bytes = bytes;
+    struct za_training *t = za_training_new(&ops, &p);
+    add_records(t, 1);
+    enum za_training_state s = run(t, SIZE_MAX);
+    za_training_free(t);
+    CHECK_EQ(mapped_bytes, 0);
+    return s;
+}
+
+/* A dictionary saves twice its own memory, or it is not kept. */
+UNIT_TEST(a_dictionary_pays_for_its_memory)
+{
+    struct za_dict *d = trained(1, SIZE_MAX);
+    uint64_t enough = 0;
+
+    CHECK(d->saves > ZA_MIB / 16 && d->saves < ZA_MIB);
+    while (za_dict_saves(d, enough) < 2 * za_dict_bytes(d))
+        enough += ZA_KIB;
+    za_dict_free(d);
+    CHECK_EQ(for_heap(enough), ZA_TRAINING_GOOD);
+    CHECK_EQ(for_heap(enough - ZA_KIB), ZA_TRAINING_NO_GAIN);
+    CHECK_EQ(for_heap(0), ZA_TRAINING_NO_GAIN);
 }
 
 UNIT_TEST(it_may_end_at_any_moment)

@@ -509,6 +509,54 @@ UNIT_TEST(neighbours_of_what_does_not_compress_go_again)
     CHECK(region_holds_random(0, raw));
 }
 
+/* Clusters of two random pages and two others in turn with those of three and one. */
+static bool is_random(size_t page)
+{
+    return page / 4 % 2 ? page % 4 != 3 : page % 2;
+}
+
+/* The others go, and go again cold age after cold age; the random ones stay, and are not tried again. */
+UNIT_TEST(good_pages_among_bad_ones_go)
+{
+    const size_t n = 8 * RUN, good = n * 3 / 8;
+
+    start();
+    for (size_t p = 0; p < n; p++)
+        is_random(p) ? region_fill_random(p, 1) : region_fill(p, 1, 1);
+    region_cold_ms(100); /* the random pages' time is 128 of these */
+    evict();
+    for (int round = 0; round < 3; round++) {
+        CHECK_EQ(region_await(ZA_STAT_PG_STORED, good), good);
+        CHECK_EQ(za_stat_get(ZA_STAT_PG_RAW), n - good);
+        for (size_t p = 0; p < n; p++)
+            CHECK_EQ(region_present(p, 1), is_random(p));
+        region_check();
+        for (size_t p = 0; p < n; p++)
+            CHECK(is_random(p) ? region_holds_random(p, 1) : region_holds(p, 1, 1));
+    }
+}
+
+/* What looks like text, and does not compress: found out page by page where a cluster is refused. */
+UNIT_TEST(a_good_page_among_codes_goes)
+{
+    const size_t n = 8 * RUN;
+    uint32_t x = 1;
+
+    start();
+    for (size_t p = 0; p < n; p++)
+        for (size_t i = 0; p % 4 && i < REGION_PAGE; i++)
+            region_at(p)[i] = (char)(' ' + ((x = x * 1664525 + 1013904223) >> 26));
+    for (size_t p = 0; p < n; p += 4)
+        region_fill(p, 1, 1);
+    evict();
+    for (size_t p = 0; p < n; p++)
+        CHECK_EQ(region_present(p, 1), p % 4 != 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), n / 4);
+    for (size_t p = 0; p < n; p += 4)
+        CHECK(region_holds(p, 1, 1));
+    check_sums(0);
+}
+
 /* Contents that are gone are not held against what comes after them. */
 UNIT_TEST(a_discard_forgets_what_did_not_compress)
 {

@@ -4,6 +4,7 @@
  * as it was, whoever reads, writes or forks meanwhile.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,10 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "compress/attempt.h"
 #include "compress/store_private.h"
 #include "pager/dense.h"
+#include "pager/page.h"
 #include "pager/pager.h"
 #include "pager/state.h"
 #include "tests/fake/region.h"
@@ -198,6 +201,141 @@ UNIT_TEST(a_heap_that_changes_gets_another_dictionary)
     for (int turns = 0; turns < 200 && za_dicts_at(za_dense_dicts(), first); turns++)
         usleep(20000);
     CHECK(za_dicts_at(za_dense_dicts(), first) == NULL); /* no blob names it */
+    region_check();
+}
+
+/*
+ * Nothing for a dictionary to learn: the fast codec finds what is there twice, the dense one what
+ * letters there are, and no two pages have anything in common.
+ */
+static void fill_alone(size_t page)
+{
+    char *p = region_at(page);
+    for (size_t i = 0; i < REGION_PAGE / 2; i++)
+        p[i] = p[i + REGION_PAGE / 2] = (char)('a' + mix(page * REGION_PAGE + i) % 16);
+}
+
+static void start_alone(void)
+{
+    start();
+    for (size_t p = 0; p < PAGES; p++)
+        fill_alone(p);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(dictionary(), ZA_DICT_NONE);
+    CHECK(za_stat_get(ZA_STAT_PG_DENSE) >= PAGES);
+}
+
+UNIT_TEST(a_heap_that_had_no_use_for_a_dictionary_changes)
+{
+    start_alone();
+    for (uint32_t stamp = 2; stamp < 5; stamp++)
+        write_all_and_pack(stamp);
+    CHECK_EQ(dictionary(), ZA_DICT_NONE); /* a pause has to pass */
+    CHECK(all_hold());
+}
+
+/* A quarter at a time: neither has it grown, nor was it ever small. */
+UNIT_TEST(after_a_pause_it_gets_one)
+{
+    za_attempt_pause_ns = 1;
+    start_alone();
+    for (uint32_t stamp = 2; stamp < 10 && dictionary() == ZA_DICT_NONE; stamp++) {
+        for (size_t p = 0; p < PAGES / 4; p++)
+            fill(stamp % 4 * PAGES / 4 + p, stamp);
+        CHECK_EQ(za_pager_dense_all(), 0);
+    }
+    CHECK(dictionary() != ZA_DICT_NONE);
+    write_all_and_pack(10);
+    CHECK(all_hold());
+    region_check();
+}
+
+/* The kernel has nothing as large as a training's samples. */
+static bool poor; /* atomic: the worker reads it */
+static const struct za_os *rich;
+
+static int map_if_rich(void **p, size_t len)
+{
+    if (__atomic_load_n(&poor, __ATOMIC_ACQUIRE) && len >= 128 * ZA_KIB && len < ZA_MIB / 2)
+        return -ENOMEM;
+    return rich->map(p, len);
+}
+
+UNIT_TEST(memory_for_a_training_comes_back)
+{
+    static struct za_os table;
+    start();
+    rich = za_os;
+    table = *za_os;
+    table.map = map_if_rich;
+    za_os = &table;
+    __atomic_store_n(&poor, true, __ATOMIC_RELEASE);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(dictionary(), ZA_DICT_NONE);
+    __atomic_store_n(&poor, false, __ATOMIC_RELEASE);
+    for (uint32_t stamp = 2; stamp < 200 && dictionary() == ZA_DICT_NONE; stamp++) {
+        write_all_and_pack(stamp);
+        usleep(50000);
+    }
+    CHECK(dictionary() != ZA_DICT_NONE);
+    CHECK(all_hold());
+}
+
+static void shrink_to(size_t pages)
+{
+    CHECK_EQ(za_pager_discard((uintptr_t)region_at(pages), (PAGES - pages) * REGION_PAGE), 0);
+}
+
+/* W reads it. */
+static void set_pause(size_t ns)
+{
+    za_attempt_pause_ns = ns;
+}
+
+static void look(size_t id)
+{
+    *(uint32_t *)id = dictionary();
+}
+
+/* After a turn more of the worker. */
+static uint32_t dictionary_then(void)
+{
+    uint32_t id;
+    uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS);
+    while (za_stat_get(ZA_STAT_PG_TURNS) == turns)
+        usleep(1000);
+    region_on_worker(look, (size_t)&id);
+    return id;
+}
+
+UNIT_TEST(a_heap_that_shrank_and_grows_again_is_tried)
+{
+    start_alone();
+    shrink_to(PAGES / 16);
+    region_on_worker(set_pause, 1);
+    CHECK_EQ(dictionary_then(), ZA_DICT_NONE);
+    CHECK_EQ(dictionary_then(), ZA_DICT_NONE);
+    region_on_worker(set_pause, SIZE_MAX / 64); /* growth alone is the reason */
+    for (size_t p = 0; p < PAGES / 2; p++)
+        fill(p, 2);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK(dictionary() != ZA_DICT_NONE);
+    for (size_t p = 0; p < PAGES / 2; p++)
+        CHECK(holds(p));
+}
+
+UNIT_TEST(a_dictionary_goes_when_the_heap_is_too_small_for_it)
+{
+    start();
+    CHECK_EQ(za_pager_dense_all(), 0);
+    uint32_t id = dictionary();
+    CHECK(id != ZA_DICT_NONE);
+    shrink_to(ZA_CLUSTER_PAGES);
+    CHECK_EQ(dictionary_then(), id); /* for a moment only */
+    region_on_worker(set_pause, 1);
+    CHECK_EQ(dictionary_then(), ZA_DICT_NONE);
+    for (size_t p = 0; p < ZA_CLUSTER_PAGES; p++)
+        CHECK(holds(p)); /* what is packed with it keeps it */
     region_check();
 }
 
