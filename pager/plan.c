@@ -483,9 +483,11 @@ void za_plan_everything(bool polite)
         if (!za_pg.mover->may())
             continue;
         u->raw = 0;
+        __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED); /* else what is packed looks warm */
         /* Probed also when it was before: pages may have come back since. */
         if (za_probe_unit(unit) > 0 || u->phase == ZA_UNIT_PROBED)
             pack(unit, u, tick);
+        note_due(unit);
     }
 }
 

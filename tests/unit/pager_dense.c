@@ -170,6 +170,22 @@ UNIT_TEST(what_came_back_before_it_was_packed_densely_stays)
     CHECK_EQ(region_present(0, PAGES), PAGES);
 }
 
+/* Who came for it before it was packed does not count. */
+UNIT_TEST(what_is_packed_on_request_is_packed_densely_later)
+{
+    start();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    za_conf.dense_ms = 100;
+    for (size_t p = 0; p < PAGES; p++)
+        CHECK(holds(p));
+    CHECK_EQ(za_pager_evict_all(), 0);
+    for (int i = 0; za_stat_get(ZA_STAT_PG_DENSE) < PAGES && i < 6000; i++)
+        usleep(10000);
+    CHECK(za_stat_get(ZA_STAT_PG_DENSE) >= PAGES);
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(all_hold());
+}
+
 UNIT_TEST(a_heap_that_stays_keeps_its_dictionary)
 {
     start();
