@@ -110,3 +110,10 @@ size_t za_store_compact(struct za_store *s, size_t max_bytes)
             break;
     return moved;
 }
+
+uint64_t za_store_leaving(const struct za_store *s)
+{
+    const struct za_segments *ss = &s->segments;
+
+    return (worth_it(ss) ? za_segments_dead(ss) : 0) + za_segments_leaving(ss);
+}

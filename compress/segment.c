@@ -343,3 +343,18 @@ uint64_t za_segments_dead(const struct za_segments *ss)
 
     return ss->closed_used - ss->closed_live + (open ? open->used - open->live : 0);
 }
+
+static uint64_t held_in(const struct za_segments *ss, uint32_t list)
+{
+    uint64_t blocks_held = 0;
+
+    for (; list; list = za_segment_at(ss, list)->next)
+        blocks_held += za_segment_at(ss, list)->held;
+    return blocks_held * ZA_SEGMENT_BLOCK;
+}
+
+uint64_t za_segments_leaving(const struct za_segments *ss)
+{
+    return held_in(ss, ss->young) + held_in(ss, ss->aged) +
+           (ss->spare ? (uint64_t)za_segment_at(ss, ss->spare)->held * ZA_SEGMENT_BLOCK : 0);
+}

@@ -155,5 +155,7 @@ uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops 
 /* Bytes of blobs in memory, and how many of them are dead, the open segment's included. */
 uint64_t za_segments_used(const struct za_segments *ss);
 uint64_t za_segments_dead(const struct za_segments *ss);
+/* Memory of segments that wait for the end of a grace period, and of the spare. */
+uint64_t za_segments_leaving(const struct za_segments *ss);
 
 #endif

@@ -3,8 +3,9 @@
  * filing -- when blobs go to the file tier, and what forks and new threads need of it.
  *
  * A blob goes when it has been packed densely and has lain untouched for two dense ages more: a
- * restore from a disk takes as long as dozens from memory. Above max_store the coldest go whatever
- * their age and codec, and where none can go nothing more is packed. The program waits for none of
+ * restore from a disk takes as long as dozens from memory. Above the target the coldest go before
+ * their time (plan.c). Above max_store the coldest go whatever their age and codec, and where none
+ * can go nothing more is packed. The program waits for none of
  * this: W writes, within its budget, up to a segment a turn. What a full or failing disk refuses
  * stays in memory, and is tried again after a while, each time a longer one.
  *
@@ -130,6 +131,14 @@ bool za_filing_turn(uint64_t now)
         return false;
     bool more = za_conf.torture || nearly_full() ? file_all() : file_cold(now);
     return (now >= retry_at && judge(za_store_refile(za_pg.store))) || more;
+}
+
+uint64_t za_filing_early(enum za_filing_what what)
+{
+    uint64_t now = za_os->now();
+    struct za_file_rule rule = {ms_of(now) + 1, WORTH, what == ZA_FILING_DENSE};
+    int64_t r = works() && now >= retry_at ? za_store_file(za_pg.store, &rule) : 0;
+    return judge(r) ? (uint64_t)r : 0;
 }
 
 void za_filing_all(void)
