@@ -124,9 +124,14 @@ static bool file_cold(uint64_t now)
     return judge(za_store_file(za_pg.store, &rule));
 }
 
-bool za_filing_turn(uint64_t now)
+/* Once a turn: by it blobs have their age. */
+void za_filing_clock(uint64_t now)
 {
     za_store_clock(za_pg.store, ms_of(now));
+}
+
+bool za_filing_turn(uint64_t now)
+{
     if (!works() || now < retry_at)
         return false;
     bool more = za_conf.torture || nearly_full() ? file_all() : file_cold(now);

@@ -9,6 +9,7 @@
 
 /* W. */
 void za_filing_open(void);
+void za_filing_clock(uint64_t now);
 bool za_filing_turn(uint64_t now); /* true: there is more to do */
 enum za_filing_what { ZA_FILING_DENSE, ZA_FILING_ANY };
 /* The coldest, before their time: up to a segment.  Bytes that have gone. */

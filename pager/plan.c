@@ -388,6 +388,8 @@ static size_t press(size_t bytes, enum pressing how, uint32_t tick, size_t *trie
         if (u->phase == ZA_UNIT_PROBED)
             chosen[got++] = i;
         note_due(i);
+        if (how != PRESS_ANY && !budget_left())
+            break; /* what is in limbo is packed all the same */
     }
     for (size_t i = 0; i < got; i++) {
         za_still_look();
@@ -549,6 +551,12 @@ static void look_at_age(uint64_t now)
         return;
     za_stat_set(ZA_STAT_PG_COLD_MS, age.ms);
     za_stat_add(ZA_STAT_PG_THRASH, step == ZA_AGE_THRASH);
+}
+
+/* May W do now what can wait? It may always where memory is short. */
+bool za_plan_credit(void)
+{
+    return za_room_strain() != ZA_STRAIN_NONE || budget_left();
 }
 
 /* Does what is due; *next: the tick at which something is due again. */
