@@ -512,6 +512,8 @@ enum za_dense_end za_dense_unit(size_t unit)
         begin_sampling(raw);
     if (stage == STAGE_TRAINING)
         return ZA_DENSE_LATER;
+    if (!za_filing_slack())
+        return ZA_DENSE_FULL;
     za_scrub_begin();
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages) {
         struct cluster c;

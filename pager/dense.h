@@ -9,6 +9,7 @@ enum za_dense_end {
     ZA_DENSE_DONE,    /* the unit is as dense as it gets */
     ZA_DENSE_LATER,   /* a dictionary is in the making: come again */
     ZA_DENSE_REFUSED, /* too little stored, no memory, or switched off */
+    ZA_DENSE_FULL,    /* above max_store: the old blobs have to be gone first */
 };
 
 /* Bytes that must be stored before the tier is worth its tables; tests lower it. */

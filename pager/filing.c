@@ -42,6 +42,7 @@
 #define RETRY_MIN_NS ZA_NS_PER_S
 #define RETRY_MAX_NS (1024 * ZA_NS_PER_S)
 #define ROOM_STEPS 4u
+#define SQUEEZE_BYTES (2 * ZA_MIB)
 
 /* Who reads has a place for what it reads. */
 struct seat {
@@ -169,6 +170,20 @@ bool za_filing_room(void)
         za_store_reclaim(za_pg.store);
     }
     return !za_filing_full();
+}
+
+/*
+ * What is packed again takes room twice until the old blobs are gone.  It makes room in the end, so
+ * it may go on up to max_store, and a segment beyond; there the old ones are squeezed out first.
+ */
+bool za_filing_slack(void)
+{
+    uint64_t max = za_conf.max_store;
+    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_segments(za_pg.store) > max; i++) {
+        (void)za_store_compact(za_pg.store, SQUEEZE_BYTES);
+        za_store_reclaim(za_pg.store);
+    }
+    return !max || za_store_segments(za_pg.store) <= max;
 }
 
 /* ---- reading ---- */

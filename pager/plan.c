@@ -189,17 +189,16 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
     u->due = tick + dense_ticks();
 }
 
-static void densify(size_t unit, struct za_unit *u, uint32_t tick)
+static enum za_dense_end densify(size_t unit, struct za_unit *u, uint32_t tick)
 {
-    if (za_room_scarce()) {
-        u->due = tick + SOON_TICKS;
-        return;
-    }
-    switch (za_dense_unit(unit)) {
+    enum za_dense_end end = za_room_scarce() ? ZA_DENSE_FULL : za_dense_unit(unit);
+    switch (end) {
     case ZA_DENSE_DONE: rest(unit, u, tick); break;
-    case ZA_DENSE_LATER: u->due = tick + SOON_TICKS; break;
+    case ZA_DENSE_LATER:
+    case ZA_DENSE_FULL: u->due = tick + SOON_TICKS; break;
     case ZA_DENSE_REFUSED: u->due = tick + REFUSED_FACTOR * dense_ticks(); break;
     }
+    return end;
 }
 
 static void step(size_t unit, struct za_unit *u, uint32_t tick)
@@ -210,7 +209,7 @@ static void step(size_t unit, struct za_unit *u, uint32_t tick)
     else if (u->phase == ZA_UNIT_PROBED)
         pack(unit, u, tick);
     else if (u->phase == ZA_UNIT_PACKED)
-        densify(unit, u, tick);
+        (void)densify(unit, u, tick);
     else
         probe(unit, u, tick);
 }
@@ -461,11 +460,11 @@ static size_t squeeze_some(uint32_t tick)
         struct za_unit *u = &za_pg.units[next++];
         if (!squeezable(u, tick) || rank(u, PRESS_STORED) > last)
             continue;
-        tried++;
         za_still_look();
-        densify(next - 1, u, tick);
+        enum za_dense_end end = densify(next - 1, u, tick);
         note_due(next - 1);
-        if (!budget_left() || za_mail_waiting())
+        tried += end != ZA_DENSE_FULL;
+        if (end == ZA_DENSE_FULL || !budget_left() || za_mail_waiting())
             break;
     }
     won(before - za_min(before, stored_bytes()), tick);
