@@ -208,6 +208,7 @@ static int64_t end(struct batch *b, uint32_t least)
 int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
 {
     struct za_segments *ss = &s->segments;
+    za_segments_close_aged(ss, rule->before, rule->least);
     uint32_t slot = coldest(ss, rule, 0);
     if (!slot)
         return 0;

@@ -427,6 +427,7 @@ UNIT_TEST(a_target_below_that_takes_the_coldest_to_the_file)
     set_target(target);
     CHECK(await_footprint(target) <= target);
     region_on_worker(see_filed, 0);
+    CHECK(filed[0]);
     CHECK(!filed[1]);
     CHECK(za_stat_get(ZA_STAT_FILE_BLOBS) > 0);
     set_target(2 * USED);
