@@ -55,16 +55,14 @@ enum za_segment_state {
  * is recycled.
  */
 struct za_segment {
-    char *base;    /* P  NULL when not mapped */
-    uint32_t used; /* W  bytes from the front that hold blobs, living or dead */
-    uint32_t live; /* W  bytes of living blobs */
-    uint32_t next; /* W  in the list its state implies */
-    uint16_t held; /* W  blocks from the front that hold memory: I6 */
-    uint8_t state : 7,
-        picked : 1; /* W  enum za_segment_state; what was to be filed of it has been */
-    uint8_t file;   /* P  0: in memory; else 1 + the index of its file */
-    uint64_t
-        mark; /* S  CLOSED: when it was filled, or ZA_INHERITED; FILED: P, serial of its write */
+    char *base;                    /* P  NULL when not mapped */
+    uint32_t used;                 /* W  bytes from the front that hold blobs, living or dead */
+    uint32_t live;                 /* W  bytes of living blobs */
+    uint32_t next;                 /* W  in the list its state implies */
+    uint16_t held;                 /* W  blocks from the front that hold memory: I6 */
+    uint8_t state : 7, picked : 1; /* W  enum za_segment_state; nothing in it is packed densely */
+    uint8_t file;                  /* P  0: in memory; else 1 + the index of its file */
+    uint64_t mark; /* S  CLOSED: when, or ZA_INHERITED; FILED: P, serial of its write */
 };
 
 #define ZA_SEGMENTS_SHIFT 4u
@@ -95,6 +93,8 @@ struct za_segments {
     uint64_t filed_live;           /* W  I5 */
     uint64_t clock;                /* W  what `mark` of a segment closed now will be */
     uint32_t gone;                 /* W  list of filed segments whose grace is over */
+    uint32_t poor;      /* W  slot or 0: up to it there was too little for a file (filed.c) */
+    uint64_t poor_mark; /* W  its mark then */
 };
 
 ZA_INLINE struct za_segment *za_segment_at(const struct za_segments *ss, uint32_t slot)

@@ -169,6 +169,54 @@ UNIT_TEST(what_is_moved_keeps_its_age)
     model_free(&m);
 }
 
+static int no_room(int fd, const void *p, size_t len, uint64_t at)
+{
+    (void)fd;
+    (void)p;
+    (void)len;
+    (void)at;
+    return -ENOSPC;
+}
+
+static uint32_t put_dense(struct model *m, uint32_t size)
+{
+    content(++m->next_key, buf, size);
+    return za_store_put(m->s, buf, size, ZA_BLOB_MAX_RAW, 0, ZA_CODEC_ZSTD, 1);
+}
+
+static bool gone(const struct model *m, uint32_t id)
+{
+    struct za_blob_view v;
+
+    CHECK(za_store_get(m->s, id, &v));
+    return !v.bytes;
+}
+
+/* Too little for a write, or a write that failed: it goes when there is enough, and room. */
+UNIT_TEST(what_did_not_go_goes_later)
+{
+    struct model m = filed_new(6000, 4713);
+    const struct za_file_rule dense = {UINT64_MAX, 100000, true};
+    uint32_t id[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        id[i] = put_dense(&m, 40000);
+        za_store_close(m.s);
+        CHECK_EQ(za_store_file(m.s, &dense) > 0, i == 2);
+    }
+    CHECK(gone(&m, id[0]) && gone(&m, id[1]) && gone(&m, id[2]));
+    table.tier_write = no_room;
+    for (unsigned i = 0; i < 3; i++)
+        id[i] = put_dense(&m, 40000);
+    za_store_close(m.s);
+    CHECK_EQ(za_store_file(m.s, &dense), -ENOSPC);
+    table.tier_write = za_os_linux->tier_write;
+    CHECK(za_store_file(m.s, &dense) > 0);
+    CHECK(gone(&m, id[0]) && gone(&m, id[1]) && gone(&m, id[2]));
+    za_store_check(m.s);
+    model_free(&m);
+}
+
 static void filing_step(struct model *m)
 {
     struct za_file_rule rule = {stats(m->s).compacted_bytes, 1, false};
