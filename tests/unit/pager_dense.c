@@ -370,10 +370,12 @@ UNIT_TEST(a_target_packs_densely_before_it_is_time)
     CHECK(await_footprint(fast - fast / 16) <= fast - fast / 16);
     CHECK(dense_in(0) > 0);
     CHECK_EQ(dense_in(1), 0);
-    set_target(fast / 2);
-    CHECK(await_footprint(fast / 2) <= fast / 2);
-    CHECK_EQ(dense_in(0), PAGES / 2);
-    CHECK(dense_in(1) > 0);
+    if (REGION_PAGE == 4096) { /* large pages are dense without, and half of it is out of reach */
+        set_target(fast / 2);
+        CHECK(await_footprint(fast / 2) <= fast / 2);
+        CHECK_EQ(dense_in(0), PAGES / 2);
+        CHECK(dense_in(1) > 0);
+    }
     set_target(2 * USED);
     (void)footprint();
     uint64_t dense = za_stat_get(ZA_STAT_PG_DENSE);
