@@ -21,7 +21,7 @@
       "stored this long: packed again, denser (zstd); 0: never") \
     X(cpu_limit, U64, 15, 1, 100, "percent", \
       "background CPU at most, in percent of one core; all of one while memory is short " \
-      "(`pager.strain`)") \
+      "(`pager.strain`); what the program asks for or waits for does not count") \
     X(target, SIZE, 0, 0, (UINT64_MAX >> 1), "bytes", \
       "shrink the footprint to this, coldest first; 0: none") \
     X(start_bytes, SIZE, (16u << 20), 0, (UINT64_MAX >> 1), "bytes", \

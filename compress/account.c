@@ -170,7 +170,8 @@ static void check_segments(const struct za_store *s, struct sums *sum)
     ZA_ASSERT(held == ss->held && mapped == ss->mapped && used == ss->closed_used &&
               live == ss->closed_live);
     ZA_ASSERT(filed == ss->filed && filed_used == ss->filed_used && filed_live == ss->filed_live);
-    ZA_ASSERT(count[ZA_SEG_OPEN] == (ss->open != 0) && count[ZA_SEG_SPARE] == (ss->spare != 0));
+    ZA_ASSERT(count[ZA_SEG_OPEN] == (ss->open != 0) + (uint32_t)(ss->moved != 0) &&
+              count[ZA_SEG_SPARE] == (ss->spare != 0));
     ZA_ASSERT(!ss->victim || za_segment_at(ss, ss->victim)->state == ZA_SEG_CLOSED);
 }
 

@@ -10,6 +10,9 @@
  * are 3 at 12 % dead, 7 at 6 %, 10 at 4 % and 13 at 3 %; max_bytes is the caller's means to pay it
  * when idle.
  *
+ * What is moved keeps its age, by which blobs go to files: it is gathered in segments of its own, each
+ * as old as its contents are on average.
+ *
  * Worth it: more than 3 % of the bytes of blobs are dead, and a sixteenth of a segment at least.
  * What lies behind the last blob of a segment holds no memory and does not count, so what
  * compaction cannot win it does not chase: every emptied segment loses its dead bytes for good, and
@@ -70,10 +73,23 @@ static bool is_live(const struct za_store *s, const struct za_blob *b, uint64_t 
     return za_word_place(za_entry_get(za_table_at(&s->table, b->id))) == place;
 }
 
+/*
+ * Where blobs may go to a file their age matters: the moved ones, which are old, do not mix with the
+ * new ones.
+ */
+static uint64_t room_for(struct za_store *s, uint32_t bytes, uint64_t from)
+{
+    const struct za_segment *seg = za_segment_at(&s->segments, za_place_slot(from));
+
+    if (!s->tier.keys)
+        return za_segments_take(&s->segments, &s->ops, bytes);
+    return za_segments_take_aged(&s->segments, &s->ops, bytes, seg->mark);
+}
+
 static bool move(struct za_store *s, const struct za_blob *b, uint64_t from)
 {
     uint32_t bytes = za_blob_bytes(za_blob_size(b));
-    uint64_t to = za_segments_take(&s->segments, &s->ops, bytes);
+    uint64_t to = room_for(s, bytes, from);
 
     if (!to)
         return false;
@@ -109,4 +125,11 @@ size_t za_store_compact(struct za_store *s, size_t max_bytes)
         if (!step(s, max_bytes, &moved))
             break;
     return moved;
+}
+
+uint64_t za_store_leaving(const struct za_store *s)
+{
+    const struct za_segments *ss = &s->segments;
+
+    return (worth_it(ss) ? za_segments_dead(ss) : 0) + za_segments_leaving(ss);
 }

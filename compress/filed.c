@@ -80,6 +80,7 @@ static bool lives_at(const struct za_store *s, const struct za_blob *head, uint6
 static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
 {
     struct za_segment *seg = za_segment_at(&b->s->segments, slot);
+    uint32_t before = b->n;
     for (uint32_t at = 0; at < seg->used;) {
         uint64_t place = za_place_make(slot, at);
         const struct za_blob *blob = za_store_blob(b->s, place);
@@ -93,7 +94,7 @@ static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
         memcpy(b->image + b->bytes, blob + 1, size);
         note(b, blob);
     }
-    seg->picked = dense_only;
+    seg->picked = dense_only && b->n == before;
     return true;
 }
 
@@ -118,9 +119,9 @@ static bool gather_file(struct batch *b, uint32_t slot)
 
 /* The CLOSED segment that was closed first of those after `last`; 0: none early enough. */
 static uint32_t coldest(const struct za_segments *ss, const struct za_file_rule *rule,
-                        uint32_t last)
+                        uint32_t last, uint64_t last_mark)
 {
-    uint64_t last_mark = last ? za_segment_at(ss, last)->mark : 0, best_mark = rule->before;
+    uint64_t best_mark = rule->before;
     uint32_t best = 0;
     for (uint32_t slot = 1; slot < ss->high; slot++) {
         const struct za_segment *seg = za_segment_at(ss, slot);
@@ -208,15 +209,26 @@ static int64_t end(struct batch *b, uint32_t least)
 int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
 {
     struct za_segments *ss = &s->segments;
-    uint32_t slot = coldest(ss, rule, 0);
-    if (!slot)
+    za_segments_close_aged(ss, rule->before, rule->least);
+    bool poor = rule->dense_only && ss->poor; /* then only if there is a younger one */
+    if (!coldest(ss, rule, poor ? ss->poor : 0, poor ? ss->poor_mark : 0))
         return 0;
     struct batch *b = begin(s);
     if (!b)
         return -ENOMEM;
-    while (slot && gather_memory(b, slot, rule->dense_only))
-        slot = coldest(ss, rule, slot);
-    return end(b, rule->least);
+    uint32_t last = 0, slot = 0;
+    uint64_t mark = 0;
+    while ((slot = coldest(ss, rule, last, mark)) != 0 &&
+           gather_memory(b, slot, rule->dense_only)) {
+        last = slot;
+        mark = za_segment_at(ss, slot)->mark;
+    }
+    int64_t r = end(b, rule->least);
+    if (rule->dense_only) {
+        ss->poor = r == 0 ? last : 0;
+        ss->poor_mark = mark;
+    }
+    return r;
 }
 
 static bool is_sparse(const struct za_segment *seg)

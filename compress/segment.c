@@ -143,14 +143,16 @@ static void retire(struct za_segments *ss, uint32_t slot)
         ss->victim = 0;
 }
 
-static void close_open(struct za_segments *ss)
+/* `which` is ss->open or ss->moved, here and below. */
+static void close_open(struct za_segments *ss, uint32_t *which)
 {
-    uint32_t slot = ss->open;
+    uint32_t slot = *which;
     struct za_segment *seg = za_segment_at(ss, slot);
 
-    ss->open = 0;
+    *which = 0;
     seg->state = ZA_SEG_CLOSED;
-    set_mark(seg, ss->clock);
+    if (which == &ss->open)
+        set_mark(seg, ss->clock);
     seg->picked = 0;
     trim(ss, seg);
     ss->closed_used += seg->used;
@@ -160,34 +162,52 @@ static void close_open(struct za_segments *ss)
 }
 
 /* The old segment stays open when there is no new one: smaller blobs may still fit. */
-static bool open_next(struct za_segments *ss, const struct za_store_ops *ops)
+static bool open_next(struct za_segments *ss, const struct za_store_ops *ops, uint32_t *which)
 {
     uint32_t slot = ss->spare ? ss->spare : map_segment(ss, ops);
 
     if (!slot)
         return false;
     ss->spare = 0;
-    if (ss->open)
-        close_open(ss);
+    if (*which)
+        close_open(ss, which);
     struct za_segment *seg = za_segment_at(ss, slot);
     seg->used = seg->live = 0;
     seg->state = ZA_SEG_OPEN;
     set_mark(seg, 0);
-    ss->open = slot;
+    *which = slot;
     return true;
 }
 
-uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t bytes)
+static uint64_t take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t *which,
+                     uint32_t bytes)
 {
-    if (!ss->open || za_segment_at(ss, ss->open)->used + bytes > ZA_SEGMENT_BYTES)
-        if (!open_next(ss, ops))
+    if (!*which || za_segment_at(ss, *which)->used + bytes > ZA_SEGMENT_BYTES)
+        if (!open_next(ss, ops, which))
             return 0;
-    struct za_segment *seg = za_segment_at(ss, ss->open);
-    uint64_t place = za_place_make(ss->open, seg->used);
+    struct za_segment *seg = za_segment_at(ss, *which);
+    uint64_t place = za_place_make(*which, seg->used);
     seg->used += bytes;
     seg->live += bytes;
     if (blocks(seg->used) > seg->held)
         set_held(ss, seg, blocks(seg->used));
+    return place;
+}
+
+uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t bytes)
+{
+    return take(ss, ops, &ss->open, bytes);
+}
+
+uint64_t za_segments_take_aged(struct za_segments *ss, const struct za_store_ops *ops,
+                               uint32_t bytes, uint64_t mark)
+{
+    uint64_t place = take(ss, ops, &ss->moved, bytes);
+    if (!place)
+        return 0;
+    struct za_segment *seg = za_segment_at(ss, ss->moved);
+    uint64_t before = seg->used - bytes; /* the average of what is in it, to the nearest */
+    set_mark(seg, (seg->mark * before + mark * bytes + seg->used / 2) / seg->used);
     return place;
 }
 
@@ -265,7 +285,17 @@ uint32_t za_segments_gone(struct za_segments *ss)
 void za_segments_close(struct za_segments *ss)
 {
     if (ss->open && za_segment_at(ss, ss->open)->used)
-        close_open(ss);
+        close_open(ss, &ss->open);
+    if (ss->moved)
+        close_open(ss, &ss->moved);
+}
+
+void za_segments_close_aged(struct za_segments *ss, uint64_t before, uint32_t least)
+{
+    const struct za_segment *seg = ss->moved ? za_segment_at(ss, ss->moved) : NULL;
+
+    if (seg && seg->mark < before && seg->used >= least)
+        close_open(ss, &ss->moved);
 }
 
 void za_segments_inherit(struct za_segments *ss)
@@ -296,6 +326,17 @@ void za_segments_own(struct za_segments *ss)
     }
 }
 
+static void rest_open(struct za_segments *ss, uint32_t slot, uint32_t *rested)
+{
+    struct za_segment *seg = slot ? za_segment_at(ss, slot) : NULL;
+
+    if (!seg)
+        return;
+    if (seg->used == *rested)
+        trim(ss, seg);
+    *rested = seg->used;
+}
+
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
 {
     if (ss->spare && ss->spare_idle) {
@@ -303,12 +344,8 @@ void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops)
         ss->spare = 0;
     }
     ss->spare_idle = true;
-    if (!ss->open)
-        return;
-    struct za_segment *seg = za_segment_at(ss, ss->open);
-    if (seg->used == ss->rested)
-        trim(ss, seg);
-    ss->rested = seg->used;
+    rest_open(ss, ss->open, &ss->rested);
+    rest_open(ss, ss->moved, &ss->moved_rested);
 }
 
 /*
@@ -327,19 +364,39 @@ uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops 
             best = slot;
         }
     }
-    if (best && best == ss->open && !open_next(ss, ops))
+    if (best && best == ss->open && !open_next(ss, ops, &ss->open))
         return 0;
+    if (best && best == ss->moved)
+        close_open(ss, &ss->moved);
     return best && za_segment_at(ss, best)->state == ZA_SEG_CLOSED ? best : 0;
 }
 
 uint64_t za_segments_used(const struct za_segments *ss)
 {
-    return ss->closed_used + (ss->open ? za_segment_at(ss, ss->open)->used : 0);
+    return ss->closed_used + (ss->open ? za_segment_at(ss, ss->open)->used : 0) +
+           (ss->moved ? za_segment_at(ss, ss->moved)->used : 0);
 }
 
 uint64_t za_segments_dead(const struct za_segments *ss)
 {
     const struct za_segment *open = ss->open ? za_segment_at(ss, ss->open) : NULL;
+    const struct za_segment *moved = ss->moved ? za_segment_at(ss, ss->moved) : NULL;
 
-    return ss->closed_used - ss->closed_live + (open ? open->used - open->live : 0);
+    return ss->closed_used - ss->closed_live + (open ? open->used - open->live : 0) +
+           (moved ? moved->used - moved->live : 0);
+}
+
+static uint64_t held_in(const struct za_segments *ss, uint32_t list)
+{
+    uint64_t blocks_held = 0;
+
+    for (; list; list = za_segment_at(ss, list)->next)
+        blocks_held += za_segment_at(ss, list)->held;
+    return blocks_held * ZA_SEGMENT_BLOCK;
+}
+
+uint64_t za_segments_leaving(const struct za_segments *ss)
+{
+    return held_in(ss, ss->young) + held_in(ss, ss->aged) +
+           (ss->spare ? (uint64_t)za_segment_at(ss, ss->spare)->held * ZA_SEGMENT_BLOCK : 0);
 }

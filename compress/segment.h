@@ -3,7 +3,7 @@
  * segment -- the log: 1 MiB mappings filled from the front,
  * counted, and given back when nothing in them lives.
  *
- * Only the open segment is written, at its end; every other byte is constant until the segment is
+ * Only an open segment is written, at its end; every other byte is constant until the segment is
  * gone. A place is (slot << 16 | offset in grains); slots are recycled, and slot 0 is never used,
  * so no place is 0.
  *
@@ -15,7 +15,7 @@
  * I1  OPEN, CLOSED: live <= used <= ZA_SEGMENT_BYTES; a CLOSED segment has live > 0.
  * I2  closed_used, closed_live are the sums of used and live over the CLOSED segments that are not
  *     inherited.
- * I3  One OPEN segment at most, one SPARE at most; every other mapped segment is CLOSED or GRACE.
+ * I3  Two OPEN segments at most, `open` and `moved`, and one SPARE; every other mapped segment is CLOSED or GRACE.
  * I4  A GRACE segment is neither written nor unmapped before the grace period that began after it
  *     emptied ends.
  * I5  A FILED segment has its bytes in the file tier and live > 0; mapped is its index, the headers
@@ -55,15 +55,14 @@ enum za_segment_state {
  * is recycled.
  */
 struct za_segment {
-    char *base;    /* P  NULL when not mapped */
-    uint32_t used; /* W  bytes from the front that hold blobs, living or dead */
-    uint32_t live; /* W  bytes of living blobs */
-    uint32_t next; /* W  in the list its state implies */
-    uint16_t held; /* W  blocks from the front that hold memory: I6 */
-    uint8_t state : 7,
-        picked : 1; /* W  enum za_segment_state; what was to be filed of it has been */
-    uint8_t file;   /* P  0: in memory; else 1 + the index of its file */
-    uint64_t mark;  /* S  CLOSED: when, or ZA_INHERITED; FILED: P, serial of its write */
+    char *base;                    /* P  NULL when not mapped */
+    uint32_t used;                 /* W  bytes from the front that hold blobs, living or dead */
+    uint32_t live;                 /* W  bytes of living blobs */
+    uint32_t next;                 /* W  in the list its state implies */
+    uint16_t held;                 /* W  blocks from the front that hold memory: I6 */
+    uint8_t state : 7, picked : 1; /* W  enum za_segment_state; nothing in it is packed densely */
+    uint8_t file;                  /* P  0: in memory; else 1 + the index of its file */
+    uint64_t mark; /* S  CLOSED: when, or ZA_INHERITED; FILED: P, serial of its write */
 };
 
 #define ZA_SEGMENTS_SHIFT 4u
@@ -77,21 +76,25 @@ struct za_segments {
     uint32_t high;                      /* S  slots below were used at least once */
     uint32_t free_slots;                /* W  list */
     uint32_t open, spare;               /* W  slots or 0 */
-    uint32_t young, aged;               /* W  lists of GRACE segments: see struct za_table */
-    uint32_t victim;                    /* W  CLOSED segment that compaction is emptying, or 0 */
-    uint32_t cursor;                    /* W  bytes of it done */
-    bool spare_idle;                    /* W  the spare was not needed for a whole turn */
-    uint64_t mapped;                    /* S  segments mapped */
-    uint64_t held;                      /* S  blocks: I6 */
-    uint32_t rested;      /* W  what was used of the open one when it was last looked at */
-    uint64_t closed_used; /* W  I2 */
-    uint64_t closed_live; /* W  I2 */
-    uint32_t inherited;   /* S  segments: I7 */
-    uint64_t filed;       /* S  I5 */
-    uint64_t filed_used;  /* W  I5 */
-    uint64_t filed_live;  /* W  I5 */
-    uint64_t clock;       /* W  what `mark` of a segment closed now will be */
-    uint32_t gone;        /* W  list of filed segments whose grace is over */
+    uint32_t
+        moved; /* W  slot or 0: filled with what has an age already, whose average is its mark */
+    uint32_t young, aged;          /* W  lists of GRACE segments: see struct za_table */
+    uint32_t victim;               /* W  CLOSED segment that compaction is emptying, or 0 */
+    uint32_t cursor;               /* W  bytes of it done */
+    bool spare_idle;               /* W  the spare was not needed for a whole turn */
+    uint64_t mapped;               /* S  segments mapped */
+    uint64_t held;                 /* S  blocks: I6 */
+    uint32_t rested, moved_rested; /* W  what was used of the open ones when last looked at */
+    uint64_t closed_used;          /* W  I2 */
+    uint64_t closed_live;          /* W  I2 */
+    uint32_t inherited;            /* S  segments: I7 */
+    uint64_t filed;                /* S  I5 */
+    uint64_t filed_used;           /* W  I5 */
+    uint64_t filed_live;           /* W  I5 */
+    uint64_t clock;                /* W  what `mark` of a segment closed now will be */
+    uint32_t gone;                 /* W  list of filed segments whose grace is over */
+    uint32_t poor;      /* W  slot or 0: up to it there was too little for a file (filed.c) */
+    uint64_t poor_mark; /* W  its mark then */
 };
 
 ZA_INLINE struct za_segment *za_segment_at(const struct za_segments *ss, uint32_t slot)
@@ -119,6 +122,9 @@ void za_segments_init(struct za_segments *ss);
 void za_segments_free(struct za_segments *ss, const struct za_store_ops *ops);
 /* A place for `bytes` (grain-aligned, counted live); 0: no memory, and nothing has changed. */
 uint64_t za_segments_take(struct za_segments *ss, const struct za_store_ops *ops, uint32_t bytes);
+/* The same for what has been stored since `mark`, beside others of which that is known. */
+uint64_t za_segments_take_aged(struct za_segments *ss, const struct za_store_ops *ops,
+                               uint32_t bytes, uint64_t mark);
 /* The blob of `bytes` at `place` is dead. */
 void za_segments_give(struct za_segments *ss, uint64_t place, uint32_t bytes);
 bool za_segments_grace_begin(struct za_segments *ss);
@@ -143,17 +149,21 @@ ZA_INLINE bool za_segment_inherited(const struct za_segments *ss, uint32_t slot)
 void za_segments_inherit(struct za_segments *ss);
 /* Nobody else has it any more. */
 void za_segments_own(struct za_segments *ss);
-/* The open segment takes no more. */
+/* The open segments take no more. */
 void za_segments_close(struct za_segments *ss);
-/* Once a turn: gives back the spare, and what is behind the open one's end, if idle for a turn. */
+/* Nor does the one of what has an age, if that is before, and there is enough in it. */
+void za_segments_close_aged(struct za_segments *ss, uint64_t before, uint32_t least);
+/* Once a turn: gives back the spare, and what is behind the open ones' end, if idle for a turn. */
 void za_segments_rest(struct za_segments *ss, const struct za_store_ops *ops);
 /*
  * The segment with most dead bytes, which is CLOSED from now on.  0: none has any, or it had
- * nothing else, or it is the open one and there is no memory for another.
+ * nothing else, or it is `open` and there is no memory for another.
  */
 uint32_t za_segments_sparsest(struct za_segments *ss, const struct za_store_ops *ops);
 /* Bytes of blobs in memory, and how many of them are dead, the open segment's included. */
 uint64_t za_segments_used(const struct za_segments *ss);
 uint64_t za_segments_dead(const struct za_segments *ss);
+/* Memory of segments that wait for the end of a grace period, and of the spare. */
+uint64_t za_segments_leaving(const struct za_segments *ss);
 
 #endif

@@ -89,6 +89,8 @@ void za_store_reclaim(struct za_store *s);
  * returns bytes moved (0: nothing worth it).
  */
 size_t za_store_compact(struct za_store *s, size_t max_bytes);
+/* WRITER.  Memory that compaction, and grace periods that end, are going to give back. */
+uint64_t za_store_leaving(const struct za_store *s);
 
 /* READER. */
 void za_store_read_begin(struct za_store *s);

@@ -26,6 +26,11 @@ bool za_budget_look(struct za_budget *b, uint64_t now, uint64_t cpu, uint64_t pe
     return b->credit > 0;
 }
 
+void za_budget_forgive(struct za_budget *b, uint64_t cpu)
+{
+    b->seen_cpu = cpu;
+}
+
 uint64_t za_budget_wait(const struct za_budget *b, int64_t want, uint64_t percent)
 {
     if (b->credit >= want)

@@ -158,12 +158,17 @@ const struct za_dicts *za_dense_dicts(void)
     return &dicts;
 }
 
+size_t za_dense_leaving(void)
+{
+    return training ? za_training_bytes(training) : 0;
+}
+
 size_t za_dense_bytes(void)
 {
     const struct za_codec *c = &za_codec_zstd[EFFORT];
     size_t rooms = (unpack_room ? c->unpack_bytes : 0) + (fault_room ? c->unpack_bytes : 0) +
                    (pack_room ? c->pack_bytes : 0);
-    return rooms + za_dicts_bytes(&dicts) + (training ? za_training_bytes(training) : 0);
+    return rooms + za_dicts_bytes(&dicts) + za_dense_leaving();
 }
 
 /* --- a cluster out of the store ------------------------------------------ */
@@ -489,10 +494,19 @@ void za_dense_sweep(void)
 
 /* --- a unit -------------------------------------------------------------- */
 
-/* Is a dense tier wanted and possible now? */
-static bool ready(uint64_t raw)
+bool za_dense_idle(void)
 {
-    return raw >= (za_conf.torture ? 0 : za_dense_least) && open_rooms();
+    return stage == STAGE_IDLE;
+}
+
+static uint64_t stored_raw(void)
+{
+    return za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
+}
+
+bool za_dense_possible(void)
+{
+    return stored_raw() >= (za_conf.torture ? 0 : za_dense_least);
 }
 
 /* Without one there is nothing to do, nor to learn: samples come from such clusters only. */
@@ -511,12 +525,14 @@ enum za_dense_end za_dense_unit(size_t unit)
     bool theirs = false;
     if (!unit_is_fast(first, &theirs))
         return theirs ? ZA_DENSE_REFUSED : ZA_DENSE_DONE; /* the parent may be gone some day */
-    if (!ready(raw))
+    if (!za_dense_possible() || !open_rooms())
         return ZA_DENSE_REFUSED;
     if (stage == STAGE_IDLE && wants_dictionary(raw))
         begin_sampling(raw);
     if (stage == STAGE_TRAINING)
         return ZA_DENSE_LATER;
+    if (!za_filing_slack())
+        return ZA_DENSE_FULL;
     za_scrub_begin();
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages) {
         struct cluster c;

@@ -3,8 +3,9 @@
  * filing -- when blobs go to the file tier, and what forks and new threads need of it.
  *
  * A blob goes when it has been packed densely and has lain untouched for two dense ages more: a
- * restore from a disk takes as long as dozens from memory. Above max_store the coldest go whatever
- * their age and codec, and where none can go nothing more is packed. The program waits for none of
+ * restore from a disk takes as long as dozens from memory. Above the target the coldest go before
+ * their time (plan.c). Above max_store the coldest go whatever their age and codec, and where none
+ * can go nothing more is packed. The program waits for none of
  * this: W writes, within its budget, up to a segment a turn. What a full or failing disk refuses
  * stays in memory, and is tried again after a while, each time a longer one.
  *
@@ -41,6 +42,7 @@
 #define RETRY_MIN_NS ZA_NS_PER_S
 #define RETRY_MAX_NS (1024 * ZA_NS_PER_S)
 #define ROOM_STEPS 4u
+#define SQUEEZE_BYTES (2 * ZA_MIB)
 
 /* Who reads has a place for what it reads. */
 struct seat {
@@ -123,13 +125,26 @@ static bool file_cold(uint64_t now)
     return judge(za_store_file(za_pg.store, &rule));
 }
 
-bool za_filing_turn(uint64_t now)
+/* Once a turn: by it blobs have their age. */
+void za_filing_clock(uint64_t now)
 {
     za_store_clock(za_pg.store, ms_of(now));
+}
+
+bool za_filing_turn(uint64_t now)
+{
     if (!works() || now < retry_at)
         return false;
     bool more = za_conf.torture || nearly_full() ? file_all() : file_cold(now);
     return (now >= retry_at && judge(za_store_refile(za_pg.store))) || more;
+}
+
+uint64_t za_filing_early(enum za_filing_what what)
+{
+    uint64_t now = za_os->now();
+    struct za_file_rule rule = {ms_of(now) + 1, WORTH, what == ZA_FILING_DENSE};
+    int64_t r = works() && now >= retry_at ? za_store_file(za_pg.store, &rule) : 0;
+    return judge(r) ? (uint64_t)r : 0;
 }
 
 void za_filing_all(void)
@@ -155,6 +170,20 @@ bool za_filing_room(void)
         za_store_reclaim(za_pg.store);
     }
     return !za_filing_full();
+}
+
+/*
+ * What is packed again takes room twice until the old blobs are gone.  It makes room in the end, so
+ * it may go on up to max_store, and a segment beyond; there the old ones are squeezed out first.
+ */
+bool za_filing_slack(void)
+{
+    uint64_t max = za_conf.max_store;
+    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_segments(za_pg.store) > max; i++) {
+        (void)za_store_compact(za_pg.store, SQUEEZE_BYTES);
+        za_store_reclaim(za_pg.store);
+    }
+    return !max || za_store_segments(za_pg.store) <= max;
 }
 
 /* ---- reading ---- */

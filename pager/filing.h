@@ -9,10 +9,15 @@
 
 /* W. */
 void za_filing_open(void);
+void za_filing_clock(uint64_t now);
 bool za_filing_turn(uint64_t now); /* true: there is more to do */
-void za_filing_all(void);          /* everything stored, now */
-bool za_filing_room(void);         /* makes room below max_store; false: there is none */
-bool za_filing_full(void);         /* asked only, and the next turn makes room */
+enum za_filing_what { ZA_FILING_DENSE, ZA_FILING_ANY };
+/* The coldest, before their time: up to a segment.  Bytes that have gone. */
+uint64_t za_filing_early(enum za_filing_what what);
+void za_filing_all(void);   /* everything stored, now */
+bool za_filing_slack(void); /* for what takes the place of other blobs; false: none */
+bool za_filing_room(void);  /* makes room below max_store; false: there is none */
+bool za_filing_full(void);  /* asked only, and the next turn makes room */
 
 /* W or F, in the read section of the view: the bytes of a blob in a file; NULL: unreadable. */
 const void *za_filing_fetch(const struct za_blob_view *v, bool on_fault_thread);

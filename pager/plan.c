@@ -15,8 +15,12 @@
  * and the unit's own wait do not multiply, the longer counts. Soon is measured by that wait, so a
  * use every minute is learnt from the first on, and one every hour is no reason to wait. In haste
  * all is due earlier by most of an age. Pressed, for room in the control group or for the target,
- * the units that would be due first are probed and packed at once, as many as are needed.
- * Walking, pressing and both of `everything` are one file because they keep the same books.
+ * the units that would be due first are probed and packed at once, as many as are needed. For the
+ * target that is done within the budget, and hardest last: what nobody has come for lately; then
+ * what is stored already is packed densely before its time, and the coldest blobs go to the file;
+ * then what is warm, but for what came back a moment ago.
+ * Walking, pressing and both of `everything` are one file, of over 600 lines, because they keep the
+ * same books.
  *
  * I1  A chunk's due is at most the least due of its units, so chunks that are not due need not be
  *     opened.
@@ -43,13 +47,25 @@
 #define ABOVE_CHECK_TICKS 20u
 #define PRESS_BYTES (4 * ZA_MIB) /* at once, or this share of a large heap */
 #define PRESS_SHARE 1024u
-#define PRESS_MOST 4096u /* units at once */
-#define SOON_WAITS 8u    /* wanted again within so many times what it waits: soon */
+#define PRESS_MOST 4096u          /* units at once */
+#define SOON_WAITS 8u             /* wanted again within so many times what it waits: soon */
+#define SQUEEZE_GAIN (8 * ZA_KIB) /* about what packing a unit densely wins */
 
-static size_t cursor;         /* chunk where the budget ended the last turn */
-static struct za_age age;     /* how old is cold */
-static uint32_t target_check; /* tick of the next look at the footprint */
-static uint64_t above_target; /* bytes to be taken out until then */
+/* How units are pressed; for the target in this order, each when there is no more of the last. */
+enum pressing {
+    PRESS_COOL,   /* resident, and as far as is known nobody came for it within a cold age */
+    PRESS_STORED, /* stored for a moment, and to be packed densely some time */
+    PRESS_WARM,   /* resident, and nobody came for it within a moment */
+    PRESS_END,
+    PRESS_ANY /* resident: for room, where memory is short */
+};
+
+static size_t cursor;          /* chunk where the budget ended the last turn */
+static struct za_age age;      /* how old is cold */
+static uint32_t target_check;  /* tick of the next look at the footprint */
+static uint64_t above_target;  /* bytes to be taken out until then */
+static uint64_t target_seen;   /* the target then */
+static enum pressing pressing; /* for it */
 
 /* Chunks in use that have records; there may be some beyond, for memory to come (pressure.c). */
 static size_t known(void)
@@ -205,17 +221,16 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
     u->due = tick + dense_ticks();
 }
 
-static void densify(size_t unit, struct za_unit *u, uint32_t tick)
+static enum za_dense_end densify(size_t unit, struct za_unit *u, uint32_t tick)
 {
-    if (za_room_scarce()) {
-        u->due = tick + SOON_TICKS;
-        return;
-    }
-    switch (za_dense_unit(unit)) {
+    enum za_dense_end end = za_room_scarce() ? ZA_DENSE_FULL : za_dense_unit(unit);
+    switch (end) {
     case ZA_DENSE_DONE: rest(unit, u, tick); break;
-    case ZA_DENSE_LATER: u->due = tick + SOON_TICKS; break;
+    case ZA_DENSE_LATER:
+    case ZA_DENSE_FULL: u->due = tick + SOON_TICKS; break;
     case ZA_DENSE_REFUSED: u->due = tick + REFUSED_FACTOR * dense_ticks(); break;
     }
+    return end;
 }
 
 static void step(size_t unit, struct za_unit *u, uint32_t tick)
@@ -226,7 +241,7 @@ static void step(size_t unit, struct za_unit *u, uint32_t tick)
     else if (u->phase == ZA_UNIT_PROBED)
         pack(unit, u, tick);
     else if (u->phase == ZA_UNIT_PACKED)
-        densify(unit, u, tick);
+        (void)densify(unit, u, tick);
     else
         probe(unit, u, tick);
 }
@@ -299,11 +314,37 @@ static enum za_plan_end walk_chunk(size_t c, uint32_t tick, uint32_t due)
 /* ---- pressed ----------------------------------------------------------------------------------
  */
 
-/* May be pressed: at rest, or in limbo already; not what is stored, and not what does not compress. */
-static bool pressable(const struct za_unit *u)
+/* What happened within this is not undone at once. */
+static uint32_t moment(uint32_t ticks)
 {
+    return za_min(SOON_TICKS, ticks / HASTE);
+}
+
+/* Waits to be packed densely: when it is time, or until a dictionary is made. */
+static bool squeezed_some_time(const struct za_unit *u, uint32_t tick)
+{
+    return u->phase == ZA_UNIT_PACKED && u->due <= tick + dense_ticks();
+}
+
+/* Not what was stored a moment ago, nor what waits for the dictionary that is in the making. */
+static bool squeezable(const struct za_unit *u, uint32_t tick)
+{
+    return u->phase == ZA_UNIT_PACKED && u->due <= tick + dense_ticks() - moment(dense_ticks()) &&
+           (za_dense_idle() || u->due <= tick || u->due > tick + SOON_TICKS);
+}
+
+/* May be pressed: at rest, or in limbo already; not what is stored, and not what does not compress. */
+static bool pressable(const struct za_unit *u, enum pressing how, uint32_t tick)
+{
+    if (how == PRESS_STORED)
+        return squeezable(u, tick);
     bool settled = u->due == ZA_TICK_NEVER || (u->raw && u->due == u->raw_due);
-    return u->phase != ZA_UNIT_PACKED && !settled && u->due != 0 && u->backoff != BACKOFF_RAW;
+    if (u->phase == ZA_UNIT_PACKED || settled || u->due == 0 || u->backoff == BACKOFF_RAW)
+        return false;
+    if (u->phase == ZA_UNIT_PROBED || how == PRESS_ANY)
+        return true;
+    return u->due <=
+           (how == PRESS_COOL ? later(tick, 0) : later(tick, u->backoff) - moment(cold_ticks()));
 }
 
 /* Before units are compared: what F has noticed, and what is new. */
@@ -330,15 +371,21 @@ static void note_due(size_t unit)
         c->due = za_pg.units[unit].due;
 }
 
-/* The due before which `n` units are. */
-static uint32_t horizon(size_t n)
+/* Who has least goes first. */
+static uint32_t rank(const struct za_unit *u, enum pressing how)
+{
+    return how == PRESS_STORED ? u->stored : u->due;
+}
+
+/* The rank before which `n` units are. */
+static uint32_t horizon(size_t n, enum pressing how, uint32_t tick)
 {
     struct za_select s;
     za_select_start(&s, n);
     do {
         for (size_t u = 0; u < known() * ZA_UNITS_PER_CHUNK; u++)
-            if (pressable(&za_pg.units[u]))
-                za_select_add(&s, za_pg.units[u].due);
+            if (pressable(&za_pg.units[u], how, tick))
+                za_select_add(&s, rank(&za_pg.units[u], how));
     } while (za_select_next(&s));
     return s.key;
 }
@@ -353,17 +400,17 @@ static uint64_t taken_out(void)
  * Takes out what is due first, `bytes` of it or a little more. All of it goes to limbo before any
  * is packed: who uses some has a moment to come for it. Returns pages, and how many units were looked at.
  */
-static size_t press(size_t bytes, uint32_t tick, size_t *tried)
+static size_t press(size_t bytes, enum pressing how, uint32_t tick, size_t *tried)
 {
     uint64_t before = taken_out();
     size_t n = bytes / ZA_UNIT_SIZE + 1, units = known() * ZA_UNITS_PER_CHUNK;
     stir_all(tick);
-    uint32_t last = horizon(n);
+    uint32_t last = horizon(n, how, tick);
     static size_t chosen[PRESS_MOST];
     size_t got = 0;
     for (size_t i = 0; i < units && got < za_min(n, PRESS_MOST); i++) {
         struct za_unit *u = &za_pg.units[i];
-        if (!pressable(u) || u->due > last)
+        if (!pressable(u, how, tick) || rank(u, how) > last)
             continue;
         ++*tried;
         za_still_look();
@@ -372,6 +419,8 @@ static size_t press(size_t bytes, uint32_t tick, size_t *tried)
         if (u->phase == ZA_UNIT_PROBED)
             chosen[got++] = i;
         note_due(i);
+        if (how != PRESS_ANY && !budget_left())
+            break; /* what is in limbo is packed all the same */
     }
     for (size_t i = 0; i < got; i++) {
         za_still_look();
@@ -387,34 +436,112 @@ static size_t press_bytes(uint64_t need)
     return za_min(need, za_max(PRESS_BYTES, used_bytes() / PRESS_SHARE));
 }
 
-/* For the target: how much too much it is. */
+/* For the target: how much too much it is, but for what is about to be given back. */
 static void look_at_target(uint32_t tick)
 {
     uint64_t target = __atomic_load_n(&za_conf.target, __ATOMIC_RELAXED);
     if (!target)
         above_target = 0;
-    if (!target || tick < target_check)
+    if (!target || (tick < target_check && target == target_seen))
         return;
     za_footprint();
     uint64_t total = za_stat_get(ZA_STAT_FOOT_TOTAL);
+    uint64_t leaving = za_store_leaving(za_pg.store) + za_dense_leaving();
     above_target = total > target ? total - target : 0;
     target_check = tick + (above_target ? ABOVE_CHECK_TICKS : TARGET_CHECK_TICKS);
+    above_target -= za_min(above_target, leaving);
+    target_seen = target;
+    pressing = PRESS_COOL;
+}
+
+/* What it came to is known when it is counted. */
+static void won(uint64_t bytes, uint32_t tick)
+{
+    above_target -= za_min(above_target, bytes);
+    if (!above_target)
+        target_check = tick;
+}
+
+static bool press_resident(uint32_t tick)
+{
+    size_t tried = 0, pages = press(press_bytes(above_target), pressing, tick, &tried);
+    won((uint64_t)pages << za_pg.page_shift, tick);
+    return pages != 0;
+}
+
+static uint64_t stored_bytes(void)
+{
+    struct za_store_stats s;
+    za_store_stats(za_pg.store, &s);
+    return s.live_bytes;
+}
+
+/* Packs densely what was stored first, until that is enough; a pass may take several turns. */
+static size_t squeeze_some(uint32_t tick)
+{
+    static size_t next = SIZE_MAX;
+    static uint32_t last;
+    size_t units = known() * ZA_UNITS_PER_CHUNK, tried = 0;
+    uint64_t before = stored_bytes();
+    if (next >= units) {
+        next = 0;
+        stir_all(tick);
+        last = horizon(above_target / SQUEEZE_GAIN + 1, PRESS_STORED, tick);
+    }
+    while (next < units && stored_bytes() + above_target > before) {
+        struct za_unit *u = &za_pg.units[next++];
+        if (!squeezable(u, tick) || rank(u, PRESS_STORED) > last)
+            continue;
+        za_still_look();
+        enum za_dense_end end = densify(next - 1, u, tick);
+        note_due(next - 1);
+        tried += end != ZA_DENSE_FULL;
+        if (end == ZA_DENSE_FULL || !budget_left() || za_mail_waiting())
+            break;
+    }
+    won(before - za_min(before, stored_bytes()), tick);
+    return tried;
+}
+
+/* Is there going to be something to squeeze? */
+static bool squeezed_soon(uint32_t tick)
+{
+    for (size_t u = 0; u < known() * ZA_UNITS_PER_CHUNK; u++)
+        if (squeezed_some_time(&za_pg.units[u], tick))
+            return true;
+    return false;
+}
+
+/* *wait: there is more to win of what is stored, but not yet. */
+static bool squeeze(uint32_t tick, bool *wait)
+{
+    bool dense = za_conf.dense_ms && za_dense_possible() && !za_room_scarce();
+    for (int passes = 0; dense && passes < 2; passes++) /* the first may be the end of one */
+        if (squeeze_some(tick))
+            return true;
+    uint64_t bytes = dense ? za_filing_early(ZA_FILING_DENSE) : 0;
+    *wait = !bytes && dense && squeezed_soon(tick);
+    if (!bytes && !*wait)
+        bytes = za_filing_early(ZA_FILING_ANY);
+    won(bytes, tick);
+    return bytes != 0;
 }
 
 /* Within the budget; true: more is to be done at once. */
 static bool press_to_target(uint32_t tick)
 {
+    bool wait = false;
     look_at_target(tick);
-    if (!above_target)
-        return false;
-    size_t tried = 0, pages = press(press_bytes(above_target), tick, &tried);
-    uint64_t bytes = (uint64_t)pages << za_pg.page_shift;
-    if (!pages)
-        target_check = tick + TARGET_CHECK_TICKS; /* there is nothing more to take */
-    else if (bytes >= above_target)
-        target_check = tick; /* what it came to is known when it is counted */
-    above_target = pages && bytes < above_target ? above_target - bytes : 0;
-    return above_target != 0;
+    while (above_target && !wait && pressing < PRESS_END) {
+        if (pressing == PRESS_STORED ? squeeze(tick, &wait) : press_resident(tick))
+            return above_target != 0;
+        if (!wait)
+            pressing++;
+    }
+    if (above_target)
+        target_check = tick + (wait ? ABOVE_CHECK_TICKS : TARGET_CHECK_TICKS);
+    above_target = 0;
+    return false;
 }
 
 /*
@@ -427,7 +554,7 @@ bool za_plan_press(uint64_t now)
     if (!need || !za_pg.mover->may())
         return false;
     (void)za_place_records(za_pg_nchunks());
-    size_t tried = 0, pages = press(press_bytes(need), za_pg_tick(now), &tried);
+    size_t tried = 0, pages = press(press_bytes(need), PRESS_ANY, za_pg_tick(now), &tried);
     fruitless = pages || !tried ? 0 : fruitless + tried;
     bool all = !pages && (!tried || fruitless > known() * ZA_UNITS_PER_CHUNK);
     za_room_pressed(za_os->now(), pages, all);
@@ -455,6 +582,12 @@ static void look_at_age(uint64_t now)
         return;
     za_stat_set(ZA_STAT_PG_COLD_MS, age.ms);
     za_stat_add(ZA_STAT_PG_THRASH, step == ZA_AGE_THRASH);
+}
+
+/* May W do now what can wait? It may always where memory is short. */
+bool za_plan_credit(void)
+{
+    return za_room_strain() != ZA_STRAIN_NONE || budget_left();
 }
 
 /* Does what is due; *next: the tick at which something is due again. */
@@ -515,9 +648,11 @@ void za_plan_everything(bool polite)
         if (!za_pg.mover->may())
             continue;
         u->raw = 0;
+        __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED); /* else what is packed looks warm */
         /* Probed also when it was before: pages may have come back since. */
         if (za_probe_unit(unit) > 0 || u->phase == ZA_UNIT_PROBED)
             pack(unit, u, tick);
+        note_due(unit);
     }
 }
 

@@ -56,6 +56,7 @@ int za_keep_end(void);
 enum za_plan_end { ZA_PLAN_DONE, ZA_PLAN_THROTTLED, ZA_PLAN_CALLED };
 enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next);
 bool za_plan_press(uint64_t now); /* true: more is wanted at once */
+bool za_plan_credit(void);
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_rested(size_t first_page, size_t npages);

@@ -2,8 +2,11 @@
 /*
  * worker -- the background thread: a turn, a sleep, a turn.
  *
- * A turn answers requests, gives freed memory back, takes cold pages out within the CPU budget, and
- * keeps the store tidy. It decides once, at its start, which back-end this process has, and says
+ * A turn answers requests, gives freed memory back, takes cold pages out, and keeps the store tidy.
+ * What nobody waits for is done within the CPU budget: so much in any second, a little more at
+ * most. What was freed goes back when it is time, credit or not, and counts. What the program asks
+ * for, and what F does for it, is neither held up nor counted: else a program that asks for much
+ * would have a store that nobody tidies. It decides once, at its start, which back-end this process has, and says
  * why if none.
  *
  * Settled, it sleeps a second at a time and does nothing worth measuring.
@@ -169,8 +172,9 @@ static uint64_t give_back(uint64_t now)
 }
 
 /*
- * Frees what died in the store, squeezes it, and works on the dictionary;
- * true: there is more to do.
+ * Frees what died in the store; and, within the budget however many requests make turns, squeezes
+ * it, works on the dictionary, and files.  True: there is more to do.  The waste that piles up
+ * meanwhile is what has died since there was credit.
  */
 static bool tidy_store(void)
 {
@@ -178,6 +182,9 @@ static bool tidy_store(void)
     za_fork_turn();
     za_dense_sweep();
     za_share_turn();
+    za_filing_clock(za_os->now());
+    if (!za_conf.torture && !za_plan_credit())
+        return true;
     bool more = !za_room_scarce() && za_dense_turn();
     more |= za_filing_turn(za_os->now());
     return za_store_compact(za_pg.store, COMPACT_BYTES) > COMPACT_BYTES / 2 || more;
@@ -237,12 +244,25 @@ static uint64_t turn(uint64_t now)
     return za_min(sleep, plan_sleep(end, next, now));
 }
 
+/* What is asked for, which is not on the budget; false: W's time is over. */
+static bool serve(void)
+{
+    bool asked = za_mail_waiting();
+    if (asked)
+        (void)za_plan_credit(); /* what was spent until now counts */
+    if (!za_mail_serve())
+        return false;
+    put_right(); /* the request was a fork's */
+    za_door_serve();
+    if (asked)
+        za_budget_forgive(&za_pg.budget, za_os->thread_cpu());
+    return true;
+}
+
 static void live(void)
 {
     put_right();
-    while (za_mail_serve()) {
-        put_right(); /* the request was a fork's */
-        za_door_serve();
+    while (serve()) {
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
         if (pressed)

@@ -107,6 +107,116 @@ UNIT_TEST(everything_goes_and_is_found)
     model_free(&m);
 }
 
+/* How many of these blobs are in a file. */
+static uint32_t filed_of(const struct model *m, uint64_t first_key, uint64_t last_key)
+{
+    struct za_blob_view v;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->n; i++)
+        if (m->blob[i].key >= first_key && m->blob[i].key <= last_key) {
+            CHECK(za_store_get(m->s, m->blob[i].id, &v));
+            n += !v.bytes;
+        }
+    return n;
+}
+
+static void squeeze(struct model *m)
+{
+    while (za_store_compact(m->s, SEGMENT / 8))
+        model_reclaim(m);
+    model_reclaim(m);
+}
+
+/*
+ * Old blobs lose half of theirs, and are moved together, while new ones come; and once more.  They
+ * are still the older ones: they go first, and as soon as they would have gone where they were.
+ */
+UNIT_TEST(what_is_moved_keeps_its_age)
+{
+    struct model m = filed_new(6000, 4712);
+    const struct za_file_rule old = {50, 1, false};
+
+    za_store_clock(m.s, 10);
+    puts_some(&m, 6000);
+    uint64_t last_old = m.next_key;
+    za_store_close(m.s);
+    za_store_clock(m.s, 100);
+    puts_some(&m, 2000);
+    za_store_close(m.s);
+    for (int round = 0; round < 2; round++) {
+        za_store_clock(m.s, 200 + (uint64_t)round);
+        for (uint32_t i = m.n; i-- > 0;)
+            if (m.blob[i].key <= last_old && rnd(&m.r) % 2) {
+                za_store_release(m.s, m.blob[i].id, m.blob[i].refs);
+                model_forget(&m, i);
+            }
+        squeeze(&m);
+        puts_some(&m, 200);
+    }
+    CHECK(stats(m.s).compacted_bytes > 2 * SEGMENT);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < m.n; i++)
+        left += m.blob[i].key <= last_old;
+    CHECK(za_store_file(m.s, &all) > 0);
+    CHECK(filed_of(&m, 1, last_old) > 0);
+    while (za_store_file(m.s, &old) > 0)
+        ;
+    CHECK_EQ(filed_of(&m, 1, last_old), left);
+    CHECK_EQ(filed_of(&m, last_old + 1, UINT64_MAX), 0);
+    model_check(&m);
+    release_all(&m);
+    model_free(&m);
+}
+
+static int no_room(int fd, const void *p, size_t len, uint64_t at)
+{
+    (void)fd;
+    (void)p;
+    (void)len;
+    (void)at;
+    return -ENOSPC;
+}
+
+static uint32_t put_dense(struct model *m, uint32_t size)
+{
+    content(++m->next_key, buf, size);
+    return za_store_put(m->s, buf, size, ZA_BLOB_MAX_RAW, 0, ZA_CODEC_ZSTD, 1);
+}
+
+static bool gone(const struct model *m, uint32_t id)
+{
+    struct za_blob_view v;
+
+    CHECK(za_store_get(m->s, id, &v));
+    return !v.bytes;
+}
+
+/* Too little for a write, or a write that failed: it goes when there is enough, and room. */
+UNIT_TEST(what_did_not_go_goes_later)
+{
+    struct model m = filed_new(6000, 4713);
+    const struct za_file_rule dense = {UINT64_MAX, 100000, true};
+    uint32_t id[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        id[i] = put_dense(&m, 40000);
+        za_store_close(m.s);
+        CHECK_EQ(za_store_file(m.s, &dense) > 0, i == 2);
+    }
+    CHECK(gone(&m, id[0]) && gone(&m, id[1]) && gone(&m, id[2]));
+    table.tier_write = no_room;
+    for (unsigned i = 0; i < 3; i++)
+        id[i] = put_dense(&m, 40000);
+    za_store_close(m.s);
+    CHECK_EQ(za_store_file(m.s, &dense), -ENOSPC);
+    table.tier_write = za_os_linux->tier_write;
+    CHECK(za_store_file(m.s, &dense) > 0);
+    CHECK(gone(&m, id[0]) && gone(&m, id[1]) && gone(&m, id[2]));
+    za_store_check(m.s);
+    model_free(&m);
+}
+
 static void filing_step(struct model *m)
 {
     struct za_file_rule rule = {stats(m->s).compacted_bytes, 1, false};

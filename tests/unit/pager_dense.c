@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pager_dense -- the second tier: what is packed again with a dictionary is smaller and comes back
- * as it was, whoever reads, writes or forks meanwhile.
+ * as it was, whoever reads, writes or forks meanwhile; and what a target makes of it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -53,10 +53,13 @@ static void fill(size_t page, uint32_t stamp)
     stamps[page] = stamp;
 }
 
+/* So much of each phrase is what it says. */
+static size_t said = PHRASE;
+
 static bool holds(size_t page)
 {
     for (size_t i = 0; i < PER_PAGE; i++)
-        if (memcmp(region_at(page) + i * PHRASE, phrase(page, stamps[page], i), PHRASE) != 0)
+        if (memcmp(region_at(page) + i * PHRASE, phrase(page, stamps[page], i), said) != 0)
             return false;
     return true;
 }
@@ -171,6 +174,22 @@ UNIT_TEST(what_came_back_before_it_was_packed_densely_stays)
     for (uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS); za_stat_get(ZA_STAT_PG_TURNS) < turns + 3;)
         usleep(1000);
     CHECK_EQ(region_present(0, PAGES), PAGES);
+}
+
+/* Who came for it before it was packed does not count. */
+UNIT_TEST(what_is_packed_on_request_is_packed_densely_later)
+{
+    start();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    za_conf.dense_ms = 100;
+    for (size_t p = 0; p < PAGES; p++)
+        CHECK(holds(p));
+    CHECK_EQ(za_pager_evict_all(), 0);
+    for (int i = 0; za_stat_get(ZA_STAT_PG_DENSE) < PAGES && i < 6000; i++)
+        usleep(10000);
+    CHECK(za_stat_get(ZA_STAT_PG_DENSE) >= PAGES);
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK(all_hold());
 }
 
 UNIT_TEST(a_heap_that_stays_keeps_its_dictionary)
@@ -408,4 +427,156 @@ UNIT_TEST(a_child_reads_dense_blobs_too)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EQ(status, 0);
     CHECK(all_hold());
+}
+
+/* ---- a target that the first tier cannot reach ---- */
+
+#define AWAIT 6000 /* times 10 ms, on however busy a machine */
+
+static void set_target(uint64_t bytes)
+{
+    __atomic_store_n(&za_conf.target, bytes, __ATOMIC_RELAXED);
+}
+
+static uint64_t footprint(void)
+{
+    za_pager_stats();
+    return za_stat_get(ZA_STAT_FOOT_TOTAL);
+}
+
+static uint64_t await_footprint(uint64_t most)
+{
+    for (int i = 0; footprint() > most && i < AWAIT; i++)
+        usleep(10000);
+    return footprint();
+}
+
+/* Days must pass until anything is due; what it takes to pack densely is there. */
+static void start_for_target(void)
+{
+    start();
+    za_conf.dense_ms = REGION_DAY_MS;
+    __atomic_store_n(&za_conf.cpu_limit, 100, __ATOMIC_RELAXED);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    for (size_t p = 0; p < PAGES; p++)
+        fill(p, 2);
+}
+
+/* On the worker: compaction has nothing left to win. */
+static void tidy(size_t arg)
+{
+    (void)arg;
+    while (za_store_compact(za_pg.store, SIZE_MAX))
+        za_store_reclaim(za_pg.store);
+    for (int i = 0; i < 4 || za_store_leaving(za_pg.store); i++)
+        za_store_reclaim(za_pg.store);
+}
+
+static size_t dense_counted;
+
+/* Of the pages of `half`, which are all stored; on the worker. */
+static void count_dense(size_t half)
+{
+    dense_counted = 0;
+    for (size_t p = half * PAGES / 2; p < (half + 1) * PAGES / 2; p++) {
+        struct za_blob_view v;
+        CHECK(za_store_get(za_pg.store, za_page_blob(za_page_get(&za_pg.pages[p])), &v));
+        dense_counted += za_codec_of(v.codec) == ZA_CODEC_ZSTD;
+    }
+}
+
+static size_t dense_in(size_t half)
+{
+    region_on_worker(count_dense, half);
+    return dense_counted;
+}
+
+/* The half that was stored first goes first, and no more than it takes; and nothing is warm. */
+UNIT_TEST(a_target_packs_densely_before_it_is_time)
+{
+    start_for_target();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    for (size_t p = PAGES / 2; p < PAGES; p++)
+        CHECK(holds(p));
+    za_pager_stats();
+    usleep(50000); /* a few of the worker's ticks: no more than a difference */
+    CHECK_EQ(za_pager_evict_all(), 0);
+    region_on_worker(tidy, 0);
+    uint64_t fast = footprint(), again = za_stat_get(ZA_STAT_PG_RESTORED);
+    CHECK_EQ(dense_in(0) + dense_in(1), 0);
+    set_target(fast - fast / 16);
+    CHECK(await_footprint(fast - fast / 16) <= fast - fast / 16);
+    CHECK(dense_in(0) > 0);
+    CHECK_EQ(dense_in(1), 0);
+    if (REGION_PAGE == 4096) { /* large pages are dense without, and half of it is out of reach */
+        set_target(fast / 2);
+        CHECK(await_footprint(fast / 2) <= fast / 2);
+        CHECK_EQ(dense_in(0), PAGES / 2);
+        CHECK(dense_in(1) > 0);
+    }
+    set_target(2 * USED);
+    (void)footprint();
+    uint64_t dense = za_stat_get(ZA_STAT_PG_DENSE);
+    for (int i = 0; i < 20; i++)
+        (void)footprint();
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), dense);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_RESTORED), again);
+    CHECK(all_hold());
+    region_check();
+}
+
+/* Phrases that end in letters of their own, so that what is packed densely fills segments. */
+static void fill_heavily(size_t page)
+{
+    said = PHRASE / 2;
+    fill(page, 3);
+    for (size_t i = 0; i < REGION_PAGE; i++)
+        if (i % PHRASE >= said)
+            region_at(page)[i] = (char)('a' + mix(page * REGION_PAGE + i) % 16);
+}
+
+static bool in_file(size_t page)
+{
+    struct za_blob_view v;
+    CHECK(za_store_get(za_pg.store, za_page_blob(za_page_get(&za_pg.pages[page])), &v));
+    return !v.bytes;
+}
+
+static bool filed[2];
+
+/* The first page, and the last; on the worker. */
+static void see_filed(size_t arg)
+{
+    (void)arg;
+    filed[0] = in_file(0);
+    filed[1] = in_file(PAGES - 1);
+}
+
+UNIT_TEST(a_target_below_that_takes_the_coldest_to_the_file)
+{
+    strcpy(za_conf.file, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    start();
+    za_conf.dense_ms = REGION_DAY_MS;
+    __atomic_store_n(&za_conf.cpu_limit, 100, __ATOMIC_RELAXED);
+    for (size_t p = 0; p < PAGES; p++)
+        fill_heavily(p);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    region_on_worker(tidy, 0);
+    uint64_t target = footprint() - 3 * ZA_MIB / 2, again = za_stat_get(ZA_STAT_PG_RESTORED);
+    CHECK_EQ(za_stat_get(ZA_STAT_FILE_BLOBS), 0);
+    set_target(target);
+    CHECK(await_footprint(target) <= target);
+    region_on_worker(see_filed, 0);
+    CHECK(filed[0]);
+    CHECK(!filed[1]);
+    CHECK(za_stat_get(ZA_STAT_FILE_BLOBS) > 0);
+    set_target(2 * USED);
+    (void)footprint();
+    uint64_t blobs = za_stat_get(ZA_STAT_FILE_BLOBS);
+    for (int i = 0; i < 20; i++)
+        (void)footprint();
+    CHECK_EQ(za_stat_get(ZA_STAT_FILE_BLOBS), blobs);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_RESTORED), again);
+    CHECK(all_hold());
+    region_check();
 }

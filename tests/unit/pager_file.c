@@ -17,9 +17,11 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "compress/segment.h"
 #include "compress/tier.h"
 #include "os/os.h"
 #include "os/sys.h"
+#include "pager/dense.h"
 #include "pager/filing.h"
 #include "pager/private.h"
 #include "tests/fake/failing.h"
@@ -408,6 +410,68 @@ UNIT_TEST(beyond_max_store_blobs_go_to_the_file)
     CHECK_EQ(za_stat_get(ZA_STAT_PG_REFUSED_FULL), 0);
     CHECK_EQ(region_present(0, HEAVY), 0);
     CHECK(heavy_holds());
+}
+
+static struct za_os counting;
+static uint64_t mapped, most_mapped; /* bytes of segments, on the worker */
+
+static int map_counted(void **out, size_t len)
+{
+    if (len == ZA_SEGMENT_BYTES)
+        mapped += len;
+    most_mapped = za_max(most_mapped, mapped);
+    return za_os_linux->map(out, len);
+}
+
+static int unmap_counted(void *p, size_t len)
+{
+    if (len == ZA_SEGMENT_BYTES)
+        mapped -= len;
+    return za_os_linux->unmap(p, len);
+}
+
+#define LETTERS (2 * ZA_CHUNK_SIZE)
+
+/* Half of each page is random letters, of which zstd makes half, and LZ4 nothing. */
+static void fill_letters(void)
+{
+    uint64_t x = 1;
+    for (size_t i = 0; i < LETTERS; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        region_at(0)[i] = i % REGION_PAGE < REGION_PAGE / 2 ? (char)('a' + (x >> 60)) : 0;
+    }
+}
+
+static uint64_t letters_sum(void)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < LETTERS; i++)
+        sum = sum * 31 + (unsigned char)region_at(0)[i];
+    return sum;
+}
+
+/* The whole store is packed again in one go, and never is there much more than the bound. */
+UNIT_TEST(packing_densely_stays_below_max_store)
+{
+    if (region_refused() || REGION_PAGE != 4096)
+        UNIT_SKIP("userfaultfd is refused here, or the system's calls are another test's");
+    za_dense_least = ZA_MIB;
+    za_conf.max_store = 10 * ZA_MIB;
+    region_start(LETTERS);
+    counting = *za_os;
+    counting.map = map_counted;
+    counting.unmap = unmap_counted;
+    za_os = &counting;
+    fill_letters();
+    uint64_t sum = letters_sum();
+    CHECK_EQ(za_pager_evict_all(), 0);
+    za_pager_stats();
+    CHECK(za_stat_get(ZA_STAT_ST_MAPPED) >= 8 * ZA_MIB);
+    CHECK_EQ(za_pager_dense_all(), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), LETTERS / REGION_PAGE);
+    CHECK(most_mapped <= za_conf.max_store + 2 * ZA_MIB);
+    CHECK_EQ(letters_sum(), sum);
+    region_check();
 }
 
 /* ---- what fails ---- */

@@ -2,7 +2,7 @@
 /*
  * pager_plan -- what the worker makes of the policy: units that come back wait longer each time,
  * those used every so often are left alone; the rate is of what is there; stalls make haste,
- * thrashing is counted and ends in a longer age.
+ * thrashing is counted and ends in a longer age, and without credit only what is asked for is done.
  *
  * The clock is the test's: it is ahead of the system's by as much as the test says, hours at once,
  * against which the time that the test really takes is nothing.
@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/conf.h"
 #include "os/os.h"
@@ -24,6 +25,7 @@
 
 static struct za_os os;
 static uint64_t ahead_ms; /* atomic */
+static uint64_t extra_ms; /* atomic: processor time that the worker seems to have taken */
 static uint32_t stalled;  /* atomic */
 static int worker;        /* atomic: its thread id */
 static uint32_t asleep;   /* atomic: the worker is */
@@ -31,6 +33,11 @@ static uint32_t asleep;   /* atomic: the worker is */
 static uint64_t now(void)
 {
     return za_os_linux->now() + __atomic_load_n(&ahead_ms, __ATOMIC_ACQUIRE) * ZA_NS_PER_MS;
+}
+
+static uint64_t thread_cpu(void)
+{
+    return za_os_linux->thread_cpu() + __atomic_load_n(&extra_ms, __ATOMIC_ACQUIRE) * ZA_NS_PER_MS;
 }
 
 static int wait_noted(uint32_t *word, uint32_t seen, uint64_t timeout_ns)
@@ -62,6 +69,7 @@ static void start(uint64_t cold_ms)
     os = *za_os;
     os.now = now;
     os.wait = wait_noted;
+    os.thread_cpu = thread_cpu;
     os.room = room;
     za_os = &os;
     za_conf.dense_ms = 0;
@@ -268,5 +276,79 @@ UNIT_TEST(thrashing_is_counted_and_backed_off_from)
     for (unsigned i = 0; i < 8; i++)
         sweep(cold);
     CHECK(za_stat_get(ZA_STAT_PG_PACKED) - packed < 8 * PAGES / 2);
+    region_check();
+}
+
+/* ---- the budget ---- */
+
+static uint64_t compacted(void)
+{
+    za_pager_stats();
+    return za_stat_get(ZA_STAT_ST_COMPACTED);
+}
+
+/* Every second unit dies, one request each. */
+static void discard_half(void)
+{
+    for (size_t p = 0; p < PAGES; p += 2 * REGION_UNIT)
+        CHECK_EQ(za_pager_discard((uintptr_t)region_at(p), ZA_UNIT_SIZE), 0);
+}
+
+static void fill_store(void)
+{
+    region_fill_random(0, PAGES);
+    for (size_t p = 0; p < PAGES; p++)
+        memset(region_at(p) + REGION_PAGE / 2, 0, REGION_PAGE / 2);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), PAGES);
+}
+
+static void await_compaction(uint64_t before)
+{
+    for (unsigned i = 0; i < 1000 && compacted() == before; i++)
+        turn();
+    CHECK(compacted() > before);
+}
+
+/*
+ * Each request makes a turn, and what it asks for is done; but a turn without credit does nothing
+ * else, however many there are. With the credit comes what has been left undone.
+ */
+UNIT_TEST(requests_bring_no_work_of_their_own_without_credit)
+{
+    start(24 * HOUR_MS);
+    fill_store();
+    turn(); /* that request is over and forgotten */
+    __atomic_store_n(&extra_ms, HOUR_MS, __ATOMIC_RELEASE);
+    turn();
+    uint64_t before = compacted(), throttled = za_stat_get(ZA_STAT_PG_THROTTLED);
+    discard_half();
+    for (unsigned i = 0; i < 200; i++)
+        CHECK_EQ(compacted(), before);
+    CHECK(za_stat_get(ZA_STAT_PG_THROTTLED) > throttled);
+    for (size_t p = 0; p < PAGES; p += 2 * REGION_UNIT)
+        CHECK(region_zero(p, REGION_UNIT));
+    pass(8 * HOUR_MS); /* at 15 % */
+    await_compaction(before);
+    region_check();
+}
+
+/* The owner is asked what lives when pages are packed, and seems to think for an hour. */
+static void ponder(size_t page, uint64_t mask[REGION_GRANULES / 64])
+{
+    (void)page;
+    memset(mask, 0xff, REGION_GRANULES / 8);
+    __atomic_fetch_add(&extra_ms, HOUR_MS, __ATOMIC_RELEASE);
+}
+
+UNIT_TEST(the_time_that_a_request_takes_is_not_counted)
+{
+    start(24 * HOUR_MS);
+    region_live(ponder);
+    fill_store();
+    CHECK(__atomic_load_n(&extra_ms, __ATOMIC_ACQUIRE) >= HOUR_MS);
+    uint64_t before = compacted();
+    discard_half();
+    await_compaction(before);
     region_check();
 }
