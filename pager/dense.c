@@ -499,11 +499,6 @@ bool za_dense_idle(void)
     return stage == STAGE_IDLE;
 }
 
-static uint64_t stored_raw(void)
-{
-    return za_stat_get(ZA_STAT_PG_STORED) << za_pg.page_shift;
-}
-
 bool za_dense_possible(void)
 {
     return stored_raw() >= (za_conf.torture ? 0 : za_dense_least);
