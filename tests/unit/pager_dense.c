@@ -234,13 +234,32 @@ static void fill_alone(size_t page)
         p[i] = p[i + REGION_PAGE / 2] = (char)('a' + mix(page * REGION_PAGE + i) % 16);
 }
 
+/* W reads it. */
+static void set_pause(size_t ns)
+{
+    za_attempt_pause_ns = ns;
+}
+
+static void look(size_t id)
+{
+    *(uint32_t *)id = dictionary();
+}
+
+/* While the worker may retire it at any moment. */
+static uint32_t dictionary_now(void)
+{
+    uint32_t id;
+    region_on_worker(look, (size_t)&id);
+    return id;
+}
+
 static void start_alone(void)
 {
     start();
     for (size_t p = 0; p < PAGES; p++)
         fill_alone(p);
     CHECK_EQ(za_pager_dense_all(), 0);
-    CHECK_EQ(dictionary(), ZA_DICT_NONE);
+    CHECK_EQ(dictionary_now(), ZA_DICT_NONE);
     CHECK(za_stat_get(ZA_STAT_PG_DENSE) >= PAGES);
 }
 
@@ -258,12 +277,12 @@ UNIT_TEST(after_a_pause_it_gets_one)
 {
     za_attempt_pause_ns = 1;
     start_alone();
-    for (uint32_t stamp = 2; stamp < 10 && dictionary() == ZA_DICT_NONE; stamp++) {
+    for (uint32_t stamp = 2; stamp < 10 && dictionary_now() == ZA_DICT_NONE; stamp++) {
         for (size_t p = 0; p < PAGES / 4; p++)
             fill(stamp % 4 * PAGES / 4 + p, stamp);
         CHECK_EQ(za_pager_dense_all(), 0);
     }
-    CHECK(dictionary() != ZA_DICT_NONE);
+    CHECK(dictionary_now() != ZA_DICT_NONE);
     write_all_and_pack(10);
     CHECK(all_hold());
     region_check();
@@ -305,26 +324,13 @@ static void shrink_to(size_t pages)
     CHECK_EQ(za_pager_discard((uintptr_t)region_at(pages), (PAGES - pages) * REGION_PAGE), 0);
 }
 
-/* W reads it. */
-static void set_pause(size_t ns)
-{
-    za_attempt_pause_ns = ns;
-}
-
-static void look(size_t id)
-{
-    *(uint32_t *)id = dictionary();
-}
-
 /* After a turn more of the worker. */
 static uint32_t dictionary_then(void)
 {
-    uint32_t id;
     uint64_t turns = za_stat_get(ZA_STAT_PG_TURNS);
     while (za_stat_get(ZA_STAT_PG_TURNS) == turns)
         usleep(1000);
-    region_on_worker(look, (size_t)&id);
-    return id;
+    return dictionary_now();
 }
 
 UNIT_TEST(a_heap_that_shrank_and_grows_again_is_tried)
