@@ -343,8 +343,8 @@ static bool pressable(const struct za_unit *u, enum pressing how, uint32_t tick)
         return false;
     if (u->phase == ZA_UNIT_PROBED || how == PRESS_ANY)
         return true;
-    return u->due <=
-           (how == PRESS_COOL ? later(tick, 0) : later(tick, u->backoff) - moment(cold_ticks()));
+    return u->due <= (how == PRESS_COOL ? later(tick, 0)
+                                        : later_own(u, tick, u->backoff) - moment(cold_ticks()));
 }
 
 /* Before units are compared: what F has noticed, and what is new. */
