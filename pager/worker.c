@@ -27,6 +27,7 @@
 
 #define SLEEP_MAX_NS ZA_NS_PER_S
 #define SLEEP_MIN_NS (2 * ZA_NS_PER_MS)
+#define GRAIN_SHARE 8u
 #define THROTTLE_WANT_NS ((int64_t)(5 * ZA_NS_PER_MS))
 #define TORTURE_DENSE 8u           /* turns of torture to each that packs densely */
 #define COMPACT_BYTES (2 * ZA_MIB) /* a millisecond of copying */
@@ -191,6 +192,20 @@ static bool tidy_store(void)
 }
 
 /*
+ * Units are due one by one, as they were last looked at.  What is due within an eighth of the cold age, a
+ * second at most, is looked at together: a settled process is left in peace.
+ */
+static uint64_t together(uint32_t tick)
+{
+    uint64_t grain = __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED) * ZA_NS_PER_MS /
+                     ZA_TICK_NS / GRAIN_SHARE;
+    grain = za_max(1, za_min(grain, SLEEP_MAX_NS / ZA_TICK_NS));
+    if (za_room_strain() != ZA_STRAIN_NONE)
+        grain = 1;
+    return (tick + grain - 1) / grain * grain;
+}
+
+/*
  * Sleep after a plan that reached `next`:
  * until the next unit is due, or until there is credit again.
  */
@@ -203,7 +218,7 @@ static uint64_t plan_sleep(enum za_plan_end end, uint32_t next, uint64_t now)
         return 0;
     if (next == ZA_TICK_NEVER)
         return SLEEP_MAX_NS;
-    return until(za_pg.epoch + (uint64_t)next * ZA_TICK_NS, now);
+    return until(za_pg.epoch + together(next) * ZA_TICK_NS, now);
 }
 
 /* Before anything else after a fork, requests included: a record may speak of what was. */
