@@ -14,8 +14,11 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 MIB, GIB = 1 << 20, 1 << 30
 SETTLED_SECONDS, SETTLED_RANGE = 25, 0.005
 REFAULT_SECONDS = 3
+NEARLY = 1.05       # times the last footprint: it is about there
+MOVED = 0.01        # of the stored pages fetched back: the program is not idle
 LIMIT_SECONDS = 10  # over which the processor time of the worker is looked at
 HEADER = 12         # bytes in front of each blob (compress/store_private.h)
+RECORD = 8          # bytes of a page's record (pager/page.h)
 
 
 def say(text=""):
@@ -52,6 +55,7 @@ class Case:
         self.merged = {}     # pages that the kernel merged unasked: must be 0
         self.stats = collections.Counter()  # zalloc's own
         self.worker = {}     # process: [(time, CPU seconds of its worker)]
+        self.spent = []      # [(bytes, CPU seconds of zalloc's threads until then)]
         self.threads = {}    # name: CPU seconds of zalloc's threads since the processes began
         self.quiet = {}      # what zalloc's threads do when all has settled
         self.broken = ""     # why it did not run under zalloc, but under jemalloc
@@ -90,9 +94,15 @@ class Case:
         program.check()
         seconds = time.monotonic() - self.begun[name][0]
         self.lines[name].append((seconds, machine.footprint(program.pids())))
-        for pid in program.pids() if name == "zalloc" else ():
-            spent = machine.library_threads(pid).get("zalloc-worker", (0, 0))[0]
+        if name != "zalloc":
+            return
+        total = 0
+        for pid in program.pids():
+            threads = machine.library_threads(pid)
+            total += sum(spent for spent, _ in threads.values())
+            spent = threads.get("zalloc-worker", (0, 0))[0]
             self.worker.setdefault(pid, []).append((time.monotonic(), spent))
+        self.spent.append((self.lines[name][-1][1], total))
 
     def settled(self, least):
         """Has it been idle for `least` seconds, and does zalloc's line no longer move?"""
@@ -187,9 +197,17 @@ class Case:
         return None if ours is None or theirs is None else ours / theirs
 
     def background(self):
-        """Seconds of zalloc's two threads, since the processes began, per GiB of jemalloc's."""
+        """Seconds of zalloc's two threads per GiB of jemalloc's, from the processes' beginning until the
+        footprint was about where it is at last for the first time."""
         whole = self.last("jemalloc")
-        return sum(self.threads.values()) / (whole / GIB) if self.threads and whole else None
+        there = [spent for size, spent in self.spent if size <= NEARLY * self.last("zalloc")]
+        return there[0] / (whole / GIB) if there and whole else None
+
+    def calm(self, what):
+        """What zalloc's threads do where all has settled; not where the program itself walks through its
+        memory meanwhile, as memcached's crawler does."""
+        moved = self.quiet.get("restored", 0)
+        return None if moved > MOVED * self.stats["pager.stored"] else self.quiet.get(what)
 
     def busiest(self):
         """The most of a processor that one worker took over LIMIT_SECONDS, in percent."""
@@ -219,11 +237,13 @@ class Case:
         if not self.stored():
             return None
         s = self.stats
-        parts = {"records": s["footprint.records"], "table": s["store.table_bytes"],
+        parts = {"record": RECORD * s["pager.stored"], "table": s["store.table_bytes"],
                  "headers": HEADER * s["store.blobs"], "index": s["dedup.index_bytes"]}
         return {name: size / s["pager.stored"] for name, size in parts.items()}
 
-    def other_metadata(self):
-        """Bytes of metadata that are not the pager's: the allocator's own."""
+    def heap_metadata(self):
+        """Bytes that the heap has beside it whether its pages are stored or not: (records of other pages, of units and of
+        chunks; the allocator's own books)."""
         s = self.stats
-        return s["footprint.meta"] - s["footprint.records"] - s["dedup.index_bytes"]
+        return (s["footprint.records"] - RECORD * s["pager.stored"],
+                s["footprint.meta"] - s["footprint.records"] - s["dedup.index_bytes"])

@@ -97,7 +97,7 @@ def meta_row(case):
     if not parts:
         return None
     return (f"{sum(parts.values()):.1f}", *[f"{v:.1f}" for v in parts.values()],
-            f"{case.other_metadata() / MIB:.2f}")
+            *[f"{v / MIB:.2f}" for v in case.heap_metadata()])
 
 
 def store_tables(page, cases):
@@ -107,10 +107,10 @@ def store_tables(page, cases):
          "same, headers not counted as waste",
          (("pages", 10), ("split", 9), ("MiB", 8), ("waste", 8), ("bare", 8), ("pages/blob", 12),
           ("raw", 7), ("dict MiB", 10)), cases, store_row)
-    rows(page, "Metadata of a stored page beside its blob, bytes: all, and of it records of pages, "
-         "units and chunks,\ntable of blobs, headers, index of contents; allocator: its own books, "
-         "MiB, which are not in it",
-         (("all", 8), ("records", 9), ("table", 8), ("headers", 9), ("index", 8),
+    rows(page, "Metadata of a stored page beside its blob, bytes: all, and of it its record, and its share "
+         "of the table\nof blobs, of headers and of the index of contents; not in it, MiB: records of "
+         "pages that are not stored,\nof units and chunks; the allocator's own books",
+         (("all", 8), ("record", 8), ("table", 8), ("headers", 9), ("index", 8), ("others", 9),
           ("allocator", 11)), cases, meta_row)
 
 
