@@ -29,7 +29,7 @@ struct za_unit {
     uint8_t phase;    /* [w] enum za_phase */
     uint8_t backoff;  /* [w] doublings of the cold age before the next probe */
     uint8_t touched;  /* [a] F: somebody came for a page since the last probe: ZA_CAME_... */
-    uint8_t pins;     /* [a] W alone writes; not 0: its pages stay (pin.c) */
+    uint8_t pins;     /* [a] W writes, or for whom it stands still; not 0: its pages stay (pin.c) */
     uint16_t carried; /* [w] remap: bit i: page i of its mirror is a mapping of its own (remap.c) */
     uint16_t raw;     /* [w] bit i: page i did not compress, and stays until raw_due */
     uint32_t raw_due; /* [w] tick */
