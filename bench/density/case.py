@@ -14,6 +14,7 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 MIB, GIB = 1 << 20, 1 << 30
 SETTLED_SECONDS, SETTLED_RANGE = 25, 0.005
 REFAULT_SECONDS = 3
+REST_SECONDS, REST_CPU = 60, 0.02  # so long, and no more time of the fault thread in that: nobody walks
 NEARLY = 1.05       # times the last footprint: it is about there
 MOVED = 0.01        # of the stored pages fetched back: the program is not idle
 LIMIT_SECONDS = 10  # over which the processor time of the worker is looked at
@@ -55,7 +56,7 @@ class Case:
         self.merged = {}     # pages that the kernel merged unasked: must be 0
         self.stats = collections.Counter()  # zalloc's own
         self.worker = {}     # process: [(time, CPU seconds of its worker)]
-        self.spent = []      # [(bytes, CPU seconds of zalloc's threads until then)]
+        self.spent = []      # [(seconds, bytes, CPU seconds of zalloc's threads, of the fault thread's)]
         self.threads = {}    # name: CPU seconds of zalloc's threads since the processes began
         self.quiet = {}      # what zalloc's threads do when all has settled
         self.broken = ""     # why it did not run under zalloc, but under jemalloc
@@ -96,13 +97,14 @@ class Case:
         self.lines[name].append((seconds, machine.footprint(program.pids())))
         if name != "zalloc":
             return
-        total = 0
+        total = fault = 0
         for pid in program.pids():
             threads = machine.library_threads(pid)
             total += sum(spent for spent, _ in threads.values())
+            fault += threads.get("zalloc-fault", (0, 0))[0]
             spent = threads.get("zalloc-worker", (0, 0))[0]
             self.worker.setdefault(pid, []).append((time.monotonic(), spent))
-        self.spent.append((self.lines[name][-1][1], total))
+        self.spent.append((seconds, self.lines[name][-1][1], total, fault))
 
     def settled(self, least):
         """Has it been idle for `least` seconds, and does zalloc's line no longer move?"""
@@ -175,10 +177,22 @@ class Case:
 
     # --- what follows from it; None where it is not known --------------------------------------
 
+    def at_rest(self):
+        """Which samples of zalloc's found the program idle: the fault thread had nothing to do."""
+        return [not any(p[0] >= at[0] - REST_SECONDS and p[3] < at[3] - REST_CPU
+                        for p in self.spent) for at in self.spent]
+
+    def is_at_rest(self):
+        """Was the last one at rest?"""
+        return self.at_rest()[-1:] != [False]
+
     def last(self, name):
-        """The final footprint."""
+        """The final footprint; zalloc's while the program was idle: one with a crawler is not always."""
         if name in self.levels:
             return self.levels[name]
+        rests = [p[1] for p, rest in zip(self.spent, self.at_rest()) if rest]
+        if name == "zalloc" and rests:
+            return rests[-1]
         return self.lines[name][-1][1] if self.lines.get(name) and name != "KSM" else None
 
     def share(self, seconds):
@@ -200,7 +214,7 @@ class Case:
         """Seconds of zalloc's two threads per GiB of jemalloc's, from the processes' beginning until the
         footprint was about where it is at last for the first time."""
         whole = self.last("jemalloc")
-        there = [spent for size, spent in self.spent if size <= NEARLY * self.last("zalloc")]
+        there = [p[2] for p in self.spent if p[1] <= NEARLY * self.last("zalloc")]
         return there[0] / (whole / GIB) if there and whole else None
 
     def calm(self, what):
@@ -221,8 +235,8 @@ class Case:
         return most
 
     def stored(self):
-        """Are there pages in its store, and so something to say of the store?"""
-        return bool(self.stats["pager.stored"] and self.stats["store.blob_bytes"])
+        """Are there pages in its store, and so something to say of it?  Not just after a walk."""
+        return self.is_at_rest() and bool(self.stats["pager.stored"] and self.stats["store.blob_bytes"])
 
     def waste(self, headers):
         """What segments hold beyond compressed bytes, to these; headers counted or not."""
@@ -242,8 +256,8 @@ class Case:
         return {name: size / s["pager.stored"] for name, size in parts.items()}
 
     def heap_metadata(self):
-        """Bytes that the heap has beside it whether its pages are stored or not: (records of other pages, of units and of
-        chunks; the allocator's own books)."""
+        """Bytes that the heap has beside it whatever is stored of it: (records of other pages, of
+        units and of chunks; the allocator's own books)."""
         s = self.stats
         return (s["footprint.records"] - RECORD * s["pager.stored"],
                 s["footprint.meta"] - s["footprint.records"] - s["dedup.index_bytes"])
