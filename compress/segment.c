@@ -153,6 +153,8 @@ static void close_open(struct za_segments *ss, uint32_t *which)
     seg->state = ZA_SEG_CLOSED;
     if (which == &ss->open)
         set_mark(seg, ss->clock);
+    else
+        ss->poor = 0; /* it may be older than what there was too little of */
     seg->picked = 0;
     trim(ss, seg);
     ss->closed_used += seg->used;

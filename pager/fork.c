@@ -333,6 +333,7 @@ static void forget_parent(void)
 {
     za_pg.window = 0;
     za_pg.window_served = 0;
+    za_windowed_inherited();
     za_pg.giving = 0;
     za_pg.taking = 0;
     za_pg.fault_seq = 0;

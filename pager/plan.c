@@ -66,6 +66,7 @@ static uint32_t target_check;  /* tick of the next look at the footprint */
 static uint64_t above_target;  /* bytes to be taken out until then */
 static uint64_t target_seen;   /* the target then */
 static enum pressing pressing; /* for it */
+static bool forced;            /* something was pressed since the age was looked at */
 
 /* Chunks in use that have records; there may be some beyond, for memory to come (pressure.c). */
 static size_t known(void)
@@ -226,8 +227,8 @@ static enum za_dense_end densify(size_t unit, struct za_unit *u, uint32_t tick)
     enum za_dense_end end = za_room_scarce() ? ZA_DENSE_FULL : za_dense_unit(unit);
     switch (end) {
     case ZA_DENSE_DONE: rest(unit, u, tick); break;
-    case ZA_DENSE_LATER:
-    case ZA_DENSE_FULL: u->due = tick + SOON_TICKS; break;
+    case ZA_DENSE_LATER: u->due = tick + SOON_TICKS; break;
+    case ZA_DENSE_FULL: u->due = tick + (uint32_t)za_max(SOON_TICKS, dense_ticks()); break;
     case ZA_DENSE_REFUSED: u->due = tick + REFUSED_FACTOR * dense_ticks(); break;
     }
     return end;
@@ -404,6 +405,7 @@ static size_t press(size_t bytes, enum pressing how, uint32_t tick, size_t *trie
 {
     uint64_t before = taken_out();
     size_t n = bytes / ZA_UNIT_SIZE + 1, units = known() * ZA_UNITS_PER_CHUNK;
+    forced = true;
     stir_all(tick);
     uint32_t last = horizon(n, how, tick);
     static size_t chosen[PRESS_MOST];
@@ -420,13 +422,15 @@ static size_t press(size_t bytes, enum pressing how, uint32_t tick, size_t *trie
             chosen[got++] = i;
         note_due(i);
         if (how != PRESS_ANY && !budget_left())
-            break; /* what is in limbo is packed all the same */
+            break;
     }
     for (size_t i = 0; i < got; i++) {
         za_still_look();
         if (za_pg.units[chosen[i]].phase == ZA_UNIT_PROBED && za_pg.mover->may())
             pack(chosen[i], &za_pg.units[chosen[i]], tick);
         note_due(chosen[i]);
+        if (how != PRESS_ANY && !budget_left())
+            break; /* the others are in limbo, and may be pressed again */
     }
     return (size_t)(taken_out() - before);
 }
@@ -503,13 +507,13 @@ static size_t squeeze_some(uint32_t tick)
     return tried;
 }
 
-/* Is there going to be something to squeeze? */
+/* Is there going to be enough to squeeze? */
 static bool squeezed_soon(uint32_t tick)
 {
-    for (size_t u = 0; u < known() * ZA_UNITS_PER_CHUNK; u++)
-        if (squeezed_some_time(&za_pg.units[u], tick))
-            return true;
-    return false;
+    uint64_t gain = 0;
+    for (size_t u = 0; u < known() * ZA_UNITS_PER_CHUNK && gain < above_target; u++)
+        gain += squeezed_some_time(&za_pg.units[u], tick) ? SQUEEZE_GAIN : 0;
+    return gain >= above_target;
 }
 
 /* *wait: there is more to win of what is stored, but not yet. */
@@ -566,18 +570,19 @@ bool za_plan_press(uint64_t now)
 
 static struct za_age_seen seen_now(void)
 {
-    return (struct za_age_seen){.configured_ms =
-                                    __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED),
-                                .refaults = za_stat_get(ZA_STAT_PG_RESTORED),
-                                .packed = za_stat_get(ZA_STAT_PG_PACKED),
-                                .pages = za_probe_there(),
-                                .forced = above_target || za_room_strain() != ZA_STRAIN_NONE};
+    return (struct za_age_seen){
+        .configured_ms = __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED),
+        .refaults = za_stat_get(ZA_STAT_PG_RESTORED),
+        .packed = za_stat_get(ZA_STAT_PG_PACKED),
+        .pages = za_probe_there(),
+        .forced = forced || above_target || za_room_strain() != ZA_STRAIN_NONE};
 }
 
 static void look_at_age(uint64_t now)
 {
     const struct za_age_seen seen = seen_now();
     enum za_age_step step = za_age_look(&age, now, &seen);
+    forced = false;
     if (step == ZA_AGE_SAME)
         return;
     za_stat_set(ZA_STAT_PG_COLD_MS, age.ms);

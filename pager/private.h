@@ -183,6 +183,7 @@ int za_retire_alone(void); /* P */
 /* reconcile.c */
 void za_reconcile(void);
 void za_windowed_add(size_t page); /* F, in a window */
+void za_windowed_inherited(void);  /* in a child */
 bool za_windowed_all(void);        /* none had to be left out */
 void za_undo_early(void);          /* a child's F, before it registers again */
 

@@ -21,6 +21,8 @@
  */
 #define WINDOWED_MAX 4096u
 static uint32_t windowed[WINDOWED_MAX];
+static bool
+    inherited; /* the list is the parent's: F may have been about to bring the last of it back */
 
 void za_windowed_add(size_t page)
 {
@@ -36,6 +38,11 @@ static bool is_windowed(size_t page)
         if (windowed[i] == page)
             return true;
     return false;
+}
+
+void za_windowed_inherited(void)
+{
+    inherited = true;
 }
 
 bool za_windowed_all(void)
@@ -122,9 +129,13 @@ static void reconcile_batch(size_t first, size_t n)
 void za_reconcile(void)
 {
     size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
-    /* What was brought back and is not there has been dropped, or mapped over (amid.c). */
-    for (uint32_t i = 0; i < za_min(za_pg.windowed, WINDOWED_MAX); i++)
+    /*
+     * What was brought back here, in this process's window, and is not there has been mapped over
+     * (amid.c). F has done all of it: whoever closed the window has waited for that.
+     */
+    for (uint32_t i = 0; !inherited && i < za_min(za_pg.windowed, WINDOWED_MAX); i++)
         put_right(windowed[i]);
+    inherited = false;
     za_pg.windowed = 0; /* before the look: what is served from now on is in the list */
     for (size_t c = 0; c < za_pg.records_ready; c++)
         for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)

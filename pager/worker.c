@@ -262,15 +262,16 @@ static uint64_t turn(uint64_t now)
 /* What is asked for, which is not on the budget; false: W's time is over. */
 static bool serve(void)
 {
-    bool asked = za_mail_waiting();
-    if (asked)
-        (void)za_plan_credit(); /* what was spent until now counts */
+    if (!za_mail_waiting()) {
+        za_door_serve();
+        return true;
+    }
+    (void)za_plan_credit(); /* what was spent until now counts */
     if (!za_mail_serve())
         return false;
     put_right(); /* the request was a fork's */
     za_door_serve();
-    if (asked)
-        za_budget_forgive(&za_pg.budget, za_os->thread_cpu());
+    za_budget_forgive(&za_pg.budget, za_os->thread_cpu());
     return true;
 }
 

@@ -79,6 +79,21 @@ UNIT_TEST(a_child_finds_everything)
     verify(1);
 }
 
+/* F notes a page before it brings it back; a child may be made in between. */
+UNIT_TEST(what_was_about_to_come_back_is_out)
+{
+    start();
+    za_windowed_add((size_t)(region_at(STORED + 5) - region_at(0)) / REGION_PAGE);
+    za_windowed_add((size_t)(region_at(LIMBO + 5) - region_at(0)) / REGION_PAGE);
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        za_pager_stats(); /* W has put right what it thought was wrong */
+        verify(1);
+        _exit(0);
+    }
+    reap(pid);
+}
+
 /* Stored and limbo pages stay out in the parent while the child brings its own back. */
 UNIT_TEST(the_parent_is_not_disturbed)
 {
