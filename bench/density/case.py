@@ -15,7 +15,7 @@ MIB, GIB = 1 << 20, 1 << 30
 SETTLED_SECONDS, SETTLED_RANGE = 25, 0.005
 REFAULT_SECONDS = 3
 REST_SECONDS, REST_CPU = 60, 0.02  # so long, and no more time of the fault thread in that: nobody walks
-NEARLY = 1.05       # times the last footprint: it is about there
+SHARES = {"redis strings": 0.28, "redis, 60 % deleted": 0.18}  # of jemalloc's, at most
 MOVED = 0.01        # of the stored pages fetched back: the program is not idle
 LIMIT_SECONDS = 10  # over which the processor time of the worker is looked at
 HEADER = 12         # bytes in front of each blob (compress/store_private.h)
@@ -210,18 +210,31 @@ class Case:
         ours, theirs = self.last("zalloc"), self.last(name)
         return None if ours is None or theirs is None else ours / theirs
 
+    def goal(self):
+        """The footprint that it is to reach: below zram's, and its share of jemalloc's."""
+        sizes = [size for name, size in self.levels.items() if name.startswith("zram")]
+        whole, share = self.last("jemalloc"), SHARES.get(self.name)
+        if whole and share:
+            sizes.append(share * whole)
+        return min(sizes, default=None)
+
     def background(self):
-        """Seconds of zalloc's two threads per GiB of jemalloc's, from the processes' beginning until the
-        footprint was about where it is at last for the first time."""
-        whole = self.last("jemalloc")
-        there = [p[2] for p in self.spent if p[1] <= NEARLY * self.last("zalloc")]
+        """Seconds of zalloc's two threads per GiB of jemalloc's, from the processes' beginning until
+        the footprint was what it is to be."""
+        whole, goal = self.last("jemalloc"), self.goal()
+        there = [p[2] for p in self.spent if goal and p[1] < goal]
         return there[0] / (whole / GIB) if there and whole else None
+
+    def in_all(self):
+        """The same, until the end of idleness."""
+        whole = self.last("jemalloc")
+        return self.spent[-1][2] / (whole / GIB) if self.spent and whole else None
 
     def calm(self, what):
         """What zalloc's threads do where all has settled; not where the program itself walks through its
         memory meanwhile, as memcached's crawler does."""
-        moved = self.quiet.get("restored", 0)
-        return None if moved > MOVED * self.stats["pager.stored"] else self.quiet.get(what)
+        moved = self.quiet.get("restored", 0) > MOVED * self.stats["pager.stored"]
+        return self.quiet.get(what) if self.is_at_rest() and not moved else None
 
     def busiest(self):
         """The most of a processor that one worker took over LIMIT_SECONDS, in percent."""

@@ -3,6 +3,8 @@
 
 import collections
 
+from case import SHARES
+
 IDLE_SECONDS = 180
 ALGORITHMS = ("lz4", "lzo-rle")
 SAVED_PERCENT = 1  # for the 20 ms that the worker may save up, and what is not on the budget
@@ -26,9 +28,9 @@ def metadata(case):
 
 GOALS = [
     Goal(f"Redis strings to jemalloc's, idle {IDLE_SECONDS} s", "redis strings",
-         lambda case: case.share(IDLE_SECONDS), percent, lambda v: v <= 0.28, "at most 28 %"),
+         lambda case: case.share(IDLE_SECONDS), percent, lambda v: v <= SHARES["redis strings"], "at most 28 %"),
     Goal(f"60 % deleted to jemalloc's, idle {IDLE_SECONDS} s", "redis, 60 % deleted",
-         lambda case: case.share(IDLE_SECONDS), percent, lambda v: v <= 0.18, "at most 18 %"),
+         lambda case: case.share(IDLE_SECONDS), percent, lambda v: v <= SHARES["redis, 60 % deleted"], "at most 18 %"),
     *[Goal(f"footprint to zram's with {a}", None, lambda case, a=a: case.below("zram " + a),
            percent, lambda v: v < 1, "below 100 %") for a in ALGORITHMS],
     Goal("background processor time to get there, for a GiB", None, lambda case: case.background(),

@@ -65,7 +65,7 @@ def thread_row(case):
     if not case.threads:
         return None
     return (f"{case.threads['zalloc-worker']:.2f}", f"{case.threads['zalloc-fault']:.2f}",
-            cell(case.background(), ".1f", 0), cell(case.busiest(), ".1f", 0),
+            cell(case.background(), ".1f", 0), cell(case.in_all(), ".1f", 0), cell(case.busiest(), ".1f", 0),
             cell(case.quiet.get("percent"), ".3f", 0), cell(case.quiet.get("wakes"), ".2f", 0),
             cell(case.quiet.get("fault"), ".2f", 0),
             cell(case.quiet.get("restored"), "d", 0), f"{case.stats['pager.thrash']}")
@@ -76,7 +76,7 @@ def thread_table(page, cases):
     watched = max((case.quiet.get("seconds", 0) for case in cases), default=0)
     rows(page, "zalloc's two threads: processor time since the process began, and, when all has "
          f"settled, over {watched:.0f} s",
-         (("worker s", 10), ("fault s", 9), ("s/GiB", 8), ("10 s %", 8), ("settled %", 11),
+         (("worker s", 10), ("fault s", 9), ("s/GiB", 8), ("in all", 8), ("10 s %", 8), ("settled %", 11),
           ("wakes/s", 9), ("of fault", 10), ("restored", 10), ("thrash", 8)), cases, thread_row)
 
 

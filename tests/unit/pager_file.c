@@ -413,13 +413,15 @@ UNIT_TEST(beyond_max_store_blobs_go_to_the_file)
 }
 
 static struct za_os counting;
-static uint64_t mapped, most_mapped; /* bytes of segments, on the worker */
+static uint64_t mapped;      /* bytes of segments, on the worker */
+static uint64_t most_mapped; /* atomic */
 
 static int map_counted(void **out, size_t len)
 {
     if (len == ZA_SEGMENT_BYTES)
         mapped += len;
-    most_mapped = za_max(most_mapped, mapped);
+    if (mapped > __atomic_load_n(&most_mapped, __ATOMIC_RELAXED))
+        __atomic_store_n(&most_mapped, mapped, __ATOMIC_RELAXED);
     return za_os_linux->map(out, len);
 }
 
@@ -469,7 +471,7 @@ UNIT_TEST(packing_densely_stays_below_max_store)
     CHECK(za_stat_get(ZA_STAT_ST_MAPPED) >= 8 * ZA_MIB);
     CHECK_EQ(za_pager_dense_all(), 0);
     CHECK_EQ(za_stat_get(ZA_STAT_PG_DENSE), LETTERS / REGION_PAGE);
-    CHECK(most_mapped <= za_conf.max_store + 2 * ZA_MIB);
+    CHECK(__atomic_load_n(&most_mapped, __ATOMIC_RELAXED) <= za_conf.max_store + 2 * ZA_MIB);
     CHECK_EQ(letters_sum(), sum);
     region_check();
 }
