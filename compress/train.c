@@ -27,7 +27,7 @@
 #define STAYS_NUM 98u
 #define STAYS_DEN 100u
 /* And saves so many times its own memory: the sample may flatter it, and half a heap may go. */
-#define PAYS 2u
+unsigned za_training_pays = 2;
 
 /* Mapped while samples become content. */
 struct cover_room {
@@ -225,7 +225,7 @@ static size_t verdict(struct za_training *t)
         return end(t, ZA_TRAINING_NO_GAIN);
     d->gain = (uint32_t)((t->without - t->with) * 1000 / t->without);
     d->saves = (uint32_t)((t->without - t->with) * ZA_MIB / t->held_bytes);
-    bool pays = za_dict_saves(d, t->plan.heap_bytes) >= PAYS * za_dict_bytes(d);
+    bool pays = za_dict_saves(d, t->plan.heap_bytes) >= za_training_pays * za_dict_bytes(d);
     return end(t, pays ? ZA_TRAINING_GOOD : ZA_TRAINING_NO_GAIN);
 }
 

@@ -18,6 +18,9 @@
 
 #include "compress/dict.h"
 
+/* A dictionary is to save so many times its own memory; tests change it. */
+extern unsigned za_training_pays;
+
 struct za_training_plan {
     enum za_zstd_effort effort;
     uint32_t sample_bytes;  /* in all: more than ZA_TRAINING_SAMPLES times content_bytes */
