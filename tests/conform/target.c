@@ -98,16 +98,20 @@ static void raise_and_use(void)
     CHECK(number("stats.pager.packed") == packed && number("stats.pager.dense") == dense);
 }
 
-int main(void)
+/* An argument: there is no pager to be had. */
+int main(int argc, char **argv)
 {
+    (void)argv;
     free(malloc(10));
     *(void **)&ctl = dlsym(RTLD_DEFAULT, "zallctl");
     CHECK(ctl != NULL);
     if (!ctl)
         return check_end();
     fill();
-    if (ctl("pager.evict", NULL, NULL, NULL, 0) == EAGAIN)
+    int r = ctl("pager.evict", NULL, NULL, NULL, 0);
+    if (r == EAGAIN && argc > 1) /* that there is no pager here has been found out without it */
         return check_end();
+    CHECK(r == 0);
     uint64_t fast = footprint(), low = fast / 2;
     CHECK(number("stats.pager.dense") == 0);
     CHECK(reach(low) <= low);

@@ -14,7 +14,12 @@ static void *blocks[N];
 
 static void start(void)
 {
+    struct za_uffd_caps caps;
     kit_os();
+    int fd = za_os->uffd_open(&caps);
+    if (fd < 0)
+        UNIT_SKIP("userfaultfd is refused here");
+    (void)za_os->close(fd);
     za_conf.reserve = 4 * ZA_GIB;
     za_conf.start_bytes = UINT64_MAX >> 1; /* on request */
     za_conf.cold_ms = 86400000;
@@ -31,8 +36,7 @@ static int64_t renew(unsigned one_of)
     for (unsigned i = 0; i < N; i += one_of)
         za_free(blocks[i]);
     (void)za_trim();
-    if (za_pager_evict_all() < 0)
-        UNIT_SKIP("userfaultfd is refused here");
+    CHECK_EQ(za_pager_evict_all(), 0);
     int64_t before = za_stat_get(ZA_STAT_PG_RESTORED) + za_stat_get(ZA_STAT_PG_WARM);
     for (unsigned i = 0; i < N; i += one_of) {
         blocks[i] = za_malloc(SIZE);

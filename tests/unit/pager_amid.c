@@ -149,6 +149,19 @@ UNIT_TEST(a_call_ends)
     CHECK(region_holds(0, PAGES, 1));
 }
 
+/* Its beginning came before there were records to count in. */
+UNIT_TEST(a_call_that_was_not_counted_has_no_end)
+{
+    start();
+    evict();
+    za_pager_unpin(at(4 * UNIT), BYTES, ZA_PIN_CALL);
+    CHECK(region_holds(0, PAGES, 1));
+    evict();
+    CHECK_EQ(region_present(0, PAGES), 0);
+    CHECK_EQ(za_pager_pin(at(4 * UNIT), BYTES, ZA_PIN_CALL), 0);
+    za_pager_unpin(at(4 * UNIT), BYTES, ZA_PIN_CALL);
+}
+
 /* Nobody can note it, so that nothing goes out at all. */
 UNIT_TEST(a_mark_before_the_start_keeps_everything)
 {

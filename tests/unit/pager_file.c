@@ -2,6 +2,8 @@
 /*
  * pager_file -- pages in the file tier: out, back, through forks of every kind, and what happens
  * when the disk is full, the file is damaged, or there is none.
+ *
+ * Over 600 lines because every part stands on the same start: pages of which it is known where they are.
  */
 #define _GNU_SOURCE
 #include <errno.h>
