@@ -7,6 +7,7 @@
  */
 #include "dangers.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -245,54 +246,6 @@ static void daemons(void)
     point("a child of a daemon without rights lives", good);
 }
 
-static unsigned change_after_us;
-
-static void *change(void *arg)
-{
-    (void)usleep(change_after_us);
-    (void)setresuid(NOBODY, NOBODY, NOBODY);
-    return arg;
-}
-
-/* The worker has much to do, and a fork waits for it, in its middle. */
-static void *keep_busy(void *arg)
-{
-    for (;;) {
-        fill(arg, BIG / 4, 3);
-        evict();
-    }
-    return arg;
-}
-
-/* A child that finds what it was promised: it may open a userfaultfd. */
-static void forks_beside_change(void)
-{
-    pthread_t t, busy;
-    bool good = true;
-    last_block = block(BIG / 4, 2);
-    evict();
-    if (pthread_create(&busy, NULL, keep_busy, block(BIG / 4, 3)) != 0 ||
-        pthread_create(&t, NULL, change, NULL) != 0)
-        _exit(1);
-    for (unsigned i = 0; i < 4; i++)
-        good &= status_of(reads_last) == 0;
-    (void)pthread_join(t, NULL);
-    _exit(!good);
-}
-
-static void changing(void)
-{
-    bool good = true;
-    if (getuid() != 0)
-        not_here("needs root");
-    without_announcement();
-    for (unsigned i = 0; i < 20 && good; i++) {
-        change_after_us = i * 437 % 9000;
-        good = status_of(forks_beside_change) == 0;
-    }
-    point("a child lives that is made beside setuid", good);
-}
-
 /* ---- no handler at all --------------------------------------------------------------------------
  */
 
@@ -419,6 +372,80 @@ static void stranger(void)
                 "and the one without has all its bytes");
     fork_beside(OLDER, "a child of handlers lives on beside many without",
                 "and all of those have their bytes");
+}
+
+/* ---- a child made beside a change of identity ----------------------------------------------------
+ */
+
+#define TOLD_MS 500 /* a change that waits for nobody is through long before */
+
+static uint32_t made; /* children that the filter has seen being made */
+
+/*
+ * Both were there before the filter. A thread is heard of when it stands before the system call of
+ * its fork: the way of it is chosen. The change comes now, if nobody makes it wait.
+ */
+static void *change(void *arg)
+{
+    while (!__atomic_load_n(&made, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    (void)setresuid(NOBODY, NOBODY, NOBODY);
+    return arg;
+}
+
+static void *let_change(void *arg)
+{
+    while (!__atomic_load_n(&listener, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    for (;;) {
+        struct seccomp_notif call = {0};
+        struct seccomp_notif_resp go = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0) {
+            if (errno == EINTR || errno == ENOENT)
+                continue;
+            return arg;
+        }
+        __atomic_fetch_add(&made, 1, __ATOMIC_SEQ_CST);
+        for (unsigned i = 0; i < TOLD_MS / 5 && getuid() == 0; i++)
+            sleep_ms(5);
+        /* Gone, where libc's signal has made the fork begin anew: it is heard of again. */
+        go.id = call.id;
+        (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
+    }
+}
+
+static int (*make_child)(void (*fn)(void));
+
+/* A child that finds what it was promised: it may open a userfaultfd. */
+static void forks_beside_change(void)
+{
+    pthread_t t, u;
+    last_block = block(LEN, 2);
+    evict();
+    if (pthread_create(&t, NULL, change, NULL) != 0 ||
+        pthread_create(&u, NULL, let_change, NULL) != 0)
+        _exit(1);
+    int fd = watch_forks();
+    if (fd < 0)
+        _exit(77);
+    __atomic_store_n(&listener, fd, __ATOMIC_SEQ_CST);
+    bool good = make_child(reads_last) == 0;
+    (void)pthread_join(t, NULL);
+    _exit(!good || getuid() != NOBODY || make_child(reads_last) != 0);
+}
+
+static void changing(void)
+{
+    if (getuid() != 0)
+        not_here("needs root");
+    without_announcement();
+    make_child = status_of;
+    int status = status_of(forks_beside_change);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        not_here("no seccomp listener");
+    point("a child lives that is made beside setuid", status == 0);
+    make_child = bare_status_of;
+    point("and one that is made without handlers", status_of(forks_beside_change) == 0);
 }
 
 /* ---- a thread with a descriptor table of its own ---------------------------------------------------
