@@ -111,12 +111,14 @@ static int empty(uintptr_t addr, size_t len)
 /* -EBUSY: a page of it is still out, where the program may not write. */
 int za_amid_discard(uintptr_t addr, size_t len)
 {
+    za_pin_call_begins();
     bool pinned = za_amid_pin(addr, len, ZA_PIN_CALL) == 0;
     int r = pinned ? empty(addr, len) : za_os->purge((void *)addr, len);
     if (pinned)
         za_amid_unpin(addr, len, ZA_PIN_CALL);
     else if (is_served())
         r = -EBUSY; /* it awoke meanwhile */
+    za_pin_call_ends();
     if (r == 0)
         za_stat_add(ZA_STAT_HEAP_PURGED, (int64_t)len);
     return r;

@@ -347,6 +347,7 @@ static void forget_parent(void)
     za_room_forget();
     za_door_forget();
     za_still_forget();
+    za_pin_forget();
 }
 
 /* In a child of handlers, which has one thread. */

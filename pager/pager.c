@@ -309,7 +309,7 @@ static int pin(uintptr_t addr, size_t len, enum za_pin why)
     return foreign ? za_mail_post(ZA_MAIL_PIN, addr, why, len) : r;
 }
 
-int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
+static int pin_somehow(uintptr_t addr, size_t len, enum za_pin why)
 {
     if (za_pager_amid())
         return za_amid_pin(addr, len, why);
@@ -324,12 +324,25 @@ int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
     return pin(addr, len, why);
 }
 
+int za_pager_pin(uintptr_t addr, size_t len, enum za_pin why)
+{
+    if (why != ZA_PIN_CALL)
+        return pin_somehow(addr, len, why);
+    za_pin_call_begins();
+    int r = pin_somehow(addr, len, why);
+    if (r < 0)
+        za_pin_call_ends();
+    return r;
+}
+
 void za_pager_unpin(uintptr_t addr, size_t len, enum za_pin why)
 {
     if (za_pager_amid())
         za_amid_unpin(addr, len, why);
     else if (za_pager_active() && za_mail_try(ZA_MAIL_UNPIN, addr, why, len) == -ETIMEDOUT)
         za_amid_unpin_late(addr, len, why);
+    if (why == ZA_PIN_CALL)
+        za_pin_call_ends();
 }
 
 void za_pager_keep_begin(void)

@@ -17,6 +17,8 @@
  *     its first page. They stay noted for the worker of a child that begins anew.
  * I4  While everything is kept the mirror is empty and closed, so that a kernel that populates all
  *     mappings leaves it alone.
+ * I5  Calls that other threads were in end in the parent alone: their pins are forgotten in a child.  A thread
+ *     that forked in a signal handler, in the middle of a call of its own, goes on with it in the child.
  *
  * Locks: none (W only; notes under ZA_RANK_CTL).  May sleep: mmap_lock.  Waits for F.  Allocates: records.
  */
@@ -39,7 +41,10 @@ static struct {
     size_t len;
 } notes[NOTES_MAX];
 static unsigned nnotes;
+static uint32_t calls;      /* [a] pins of calls that are wanted or set, of all threads */
 static uint32_t everything; /* [a] a mark could not be set in time: nothing is taken out any more */
+
+static __thread unsigned own_calls __attribute__((tls_model("initial-exec")));
 
 static unsigned mark_of(enum za_pin why)
 {
@@ -204,6 +209,30 @@ void za_pin_noted(void)
 {
     for (unsigned i = 0; i < nnotes; i++)
         (void)za_pin_range(notes[i].addr, notes[i].len, ZA_PIN_THREAD);
+}
+
+/* The calling thread's, around all that is done for it. */
+void za_pin_call_begins(void)
+{
+    own_calls++;
+    __atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST);
+}
+
+void za_pin_call_ends(void)
+{
+    __atomic_fetch_sub(&calls, 1, __ATOMIC_SEQ_CST);
+    own_calls--;
+}
+
+/* In a child, before anybody takes out a page (I5). */
+void za_pin_forget(void)
+{
+    if (calls == own_calls)
+        return;
+    calls = own_calls;
+    for (size_t i = 0; own_calls == 0 && i < za_pg.records_ready * ZA_UNITS_PER_CHUNK; i++)
+        if (za_pg.units[i].pins & CALLS)
+            za_pg.units[i].pins &= (uint8_t)~CALLS;
 }
 
 static void for_mirror(int (*act)(void *p, size_t len))

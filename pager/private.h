@@ -45,6 +45,9 @@ bool za_pin_holds(size_t unit);
 bool za_pin_marked(uintptr_t addr, size_t len); /* is any of it pinned, for whatever reason? */
 int za_pin_range(uintptr_t addr, size_t len, enum za_pin why);
 int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
+void za_pin_call_begins(void);
+void za_pin_call_ends(void);
+void za_pin_forget(void);
 void za_pin_everything(void);
 bool za_pin_out(uintptr_t addr, size_t len);
 bool za_pin_note(uintptr_t addr, size_t len); /* poster, holding the mail, before W is born */

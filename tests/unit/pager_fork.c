@@ -94,6 +94,53 @@ UNIT_TEST(what_was_about_to_come_back_is_out)
     reap(pid);
 }
 
+static void *pins_for_ever(void *done)
+{
+    CHECK_EQ(za_pager_pin((uintptr_t)region_at(STORED), REGION_UNIT * REGION_PAGE, ZA_PIN_CALL), 0);
+    __atomic_store_n((int *)done, 1, __ATOMIC_RELEASE);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+/* How many of the first unit's pages a child keeps when everything is to go. */
+static void child_keeps(size_t n)
+{
+    pid_t pid = region_fork();
+    if (pid == 0) {
+        region_fill(STORED, UNIT, 1); /* what it has in common with its parent cannot go */
+        CHECK_EQ(za_pager_evict_all(), 0);
+        CHECK_EQ(region_present(STORED, UNIT), n);
+        verify(1);
+        _exit(0);
+    }
+    reap(pid);
+}
+
+UNIT_TEST(a_call_of_another_thread_pins_nothing_in_a_child)
+{
+    pthread_t t;
+    int done = 0;
+
+    start();
+    CHECK_EQ(pthread_create(&t, NULL, pins_for_ever, &done), 0);
+    while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+        region_sleep_ms(1);
+    CHECK_EQ(za_pager_evict_all(), 0);
+    CHECK_EQ(region_present(STORED, UNIT), UNIT);
+    child_keeps(0);
+}
+
+/* As from a signal handler: the call goes on in the child. */
+UNIT_TEST(a_call_of_the_forking_thread_pins_in_the_child_too)
+{
+    start();
+    CHECK_EQ(za_pager_pin((uintptr_t)region_at(STORED), REGION_UNIT * REGION_PAGE, ZA_PIN_CALL), 0);
+    child_keeps(UNIT);
+    za_pager_unpin((uintptr_t)region_at(STORED), REGION_UNIT * REGION_PAGE, ZA_PIN_CALL);
+    child_keeps(0);
+}
+
 /* Stored and limbo pages stay out in the parent while the child brings its own back. */
 UNIT_TEST(the_parent_is_not_disturbed)
 {
