@@ -33,7 +33,7 @@ static const ZSTD_compressionParameters params[ZA_ZSTD_EFFORTS] = {
                    .strategy = ZSTD_fast},
     [ZA_ZSTD_3] = {WINDOW_LOG, .chainLog = 15, .hashLog = 16, .searchLog = 1, .minMatch = 5,
                    .strategy = ZSTD_dfast},
-    [ZA_ZSTD_LAZY] = {WINDOW_LOG, .chainLog = 15, .hashLog = 16, .searchLog = 1, .minMatch = 5,
+    [ZA_ZSTD_LAZY] = {WINDOW_LOG, .chainLog = 14, .hashLog = 15, .searchLog = 4, .minMatch = 5,
                       .targetLength = 2, .strategy = ZSTD_lazy},
 };
 
@@ -75,9 +75,11 @@ static bool set(ZSTD_CCtx *c, ZSTD_cParameter what, int value)
     return !ZSTD_isError(ZSTD_CCtx_setParameter(c, what, value));
 }
 
+/* A dictionary's tables are copied for every frame: to search its and the frame's own costs more. */
 static bool set_frame(ZSTD_CCtx *c)
 {
-    return set(c, ZSTD_c_format, ZSTD_f_zstd1_magicless) && set(c, ZSTD_c_contentSizeFlag, 0) &&
+    return set(c, ZSTD_c_forceAttachDict, ZSTD_dictForceCopy) &&
+           set(c, ZSTD_c_format, ZSTD_f_zstd1_magicless) && set(c, ZSTD_c_contentSizeFlag, 0) &&
            set(c, ZSTD_c_checksumFlag, 0) && set(c, ZSTD_c_dictIDFlag, 0);
 }
 

@@ -37,6 +37,7 @@
 
 #define BACKOFF_WARM_MAX 6u  /* 64 cold ages */
 #define BACKOFF_EMPTY_MAX 3u /* a unit with nothing to take may get new pages */
+#define BACKOFF_BARE 3u      /* beside the last: with nothing resident F tells of new pages */
 #define BACKOFF_RAW 7u       /* what does not compress: 128 cold ages */
 #define SOON_TICKS 100u      /* while a dictionary is made */
 #define REFUSED_FACTOR 8u    /* dense ages until too small a store is looked at again */
@@ -143,6 +144,19 @@ static uint32_t next_look(size_t unit, const struct za_unit *u, uint32_t tick)
     return za_unit_raw(u) ? u->raw_due : ZA_TICK_NEVER;
 }
 
+/*
+ * Of a unit that has just been looked at: it is out, and holes. Looks are for what F does not tell of:
+ * of pages that came amid a fork, or that the kernel had swapped out.
+ */
+static bool is_bare(size_t unit, const struct za_unit *u)
+{
+    size_t first = unit * za_pg.unit_pages;
+    unsigned out = 0;
+    for (unsigned i = 0; i < za_pg.unit_pages; i++)
+        out += za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL;
+    return u->there == out && za_pg_registered(first) && !za_pin_holds(unit);
+}
+
 static void probe(size_t unit, struct za_unit *u, uint32_t tick)
 {
     __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED);
@@ -157,6 +171,8 @@ static void probe(size_t unit, struct za_unit *u, uint32_t tick)
     }
     u->backoff = more(u->backoff, BACKOFF_EMPTY_MAX);
     u->due = next_look(unit, u, tick);
+    if (is_bare(unit, u))
+        u->due = (uint32_t)za_max(u->due, later(tick, u->backoff + BACKOFF_BARE));
 }
 
 /* Back to rest; with nothing left to take, for as long as nobody comes for a page. */
