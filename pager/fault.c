@@ -261,6 +261,8 @@ static void serve_page(size_t page, bool write)
         break;
     }
     serving = ZA_NO_PAGE;
+    /* Again: W may have read it, and a record that had not changed yet. */
+    __atomic_fetch_or(&za_pg.units[za_pg_unit_of_page(page)].touched, came, __ATOMIC_RELAXED);
     __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
 }
 

@@ -285,6 +285,7 @@ static void start_over(void)
     if (za_pg.pages && za_pg.records_ready)
         (void)za_os->purge(za_pg.pages, za_align_up(za_pg.records_ready * per * sizeof(uint64_t),
                                                     za_pg_page_size()));
+    za_plan_forget();
     za_dense_forget();
     za_share_forget();
     if (za_pg.store)

@@ -283,7 +283,8 @@ static void stand_still(int sock, bool thaw_first)
      * W alone sets the word, before it answers: a release can be meant only for this stand-still.
      */
     __atomic_store_n(&parked, 1, __ATOMIC_RELEASE);
-    finish(withdrawn ? ZA_MAIL_WITHDRAWN : (sock >= 0 && mine < 0 ? mine : 0));
+    int failed = sock >= 0 && mine < 0 ? (mine == -ENOSYS ? -EPERM : mine) : 0; /* -ENOSYS: no worker */
+    finish(withdrawn ? ZA_MAIL_WITHDRAWN : failed);
     za_still_leave();
     while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE))
         (void)za_os->wait(&parked, 1, ZA_NEVER);
@@ -296,8 +297,8 @@ static void stand_still(int sock, bool thaw_first)
     za_still_enter();
     if (withdrawn && za_door_withdrawn())
         (void)za_place_register_bell(za_pg.uffd);
-    else if (withdrawn)
-        (void)za_place_register_again(za_pg.uffd);
+    else if (withdrawn && za_place_register_again(za_pg.uffd) < 0)
+        za_pin_everything();
 }
 
 /* What the program gives up: a child made before may still use it. */
@@ -410,9 +411,13 @@ void za_mail_nudge(void)
     za_os->wake(&bell);
 }
 
-void za_mail_sleep(uint64_t timeout_ns)
+uint32_t za_mail_heard(void)
 {
-    uint32_t seen = __atomic_load_n(&bell, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&bell, __ATOMIC_ACQUIRE);
+}
+
+void za_mail_sleep(uint64_t timeout_ns, uint32_t seen)
+{
     if (__atomic_load_n(&req.op, __ATOMIC_ACQUIRE) == ZA_MAIL_NONE)
         (void)za_os->wait(&bell, seen, timeout_ns);
 }

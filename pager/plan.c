@@ -694,6 +694,19 @@ void za_plan_dense(bool polite)
     }
 }
 
+/* In a child that begins anew: nothing is out, whatever was. */
+void za_plan_forget(void)
+{
+    for (size_t i = 0; i < za_pg.records_ready * ZA_UNITS_PER_CHUNK; i++) {
+        struct za_unit *u = &za_pg.units[i];
+        u->due = u->stored = 0;
+        u->phase = ZA_UNIT_RESTING;
+        u->returns = u->backoff = u->touched = 0;
+    }
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        za_pg.chunks[c].due = 0;
+}
+
 static void sooner(uint32_t *due, uint32_t at)
 {
     uint32_t was = __atomic_load_n(due, __ATOMIC_RELAXED);

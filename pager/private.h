@@ -62,6 +62,7 @@ bool za_plan_press(uint64_t now); /* true: more is wanted at once */
 bool za_plan_credit(void);
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
+void za_plan_forget(void);
 void za_plan_rested(size_t first_page, size_t npages);
 uint16_t za_unit_raw(const struct za_unit *u);
 
@@ -165,7 +166,8 @@ void za_mail_child(void);
 void za_mail_bare(void);
 bool za_mail_serve(void);                /* W; false: its time is over */
 void za_mail_nudge(void);                /* F: wake W for a turn */
-void za_mail_sleep(uint64_t timeout_ns); /* W */
+uint32_t za_mail_heard(void);                            /* W, before it looks what there is to do */
+void za_mail_sleep(uint64_t timeout_ns, uint32_t heard); /* W; until it hears more */
 
 /* renew.c: new threads after a change of identity */
 bool za_renew_wanted(const struct za_identity *then, const struct za_identity *now);

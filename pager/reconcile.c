@@ -50,6 +50,14 @@ bool za_windowed_all(void)
     return __atomic_load_n(&za_pg.windowed, __ATOMIC_ACQUIRE) <= WINDOWED_MAX;
 }
 
+/* As if F had come for it: its unit may have had nothing left to look at. */
+static void stir(size_t page)
+{
+    __atomic_fetch_or(&za_pg.units[za_pg_unit_of_page(page)].touched, ZA_CAME | ZA_CAME_STORED,
+                      __ATOMIC_RELAXED);
+    __atomic_store_n(&za_pg.chunks[za_pg_chunk_of_page(page)].stirred, 1, __ATOMIC_RELEASE);
+}
+
 static void put_right(size_t page)
 {
     uint64_t *rec = &za_pg.pages[page];
@@ -58,6 +66,7 @@ static void put_right(size_t page)
         za_store_release(za_pg.store, za_page_blob(r), 1);
         za_stat_add(ZA_STAT_PG_STORED, -1);
         za_stat_add(ZA_STAT_PG_RECONCILED, 1);
+        stir(page);
     } else if (r == ZA_PAGE_LIMBO && za_page_swap(rec, r, ZA_PAGE_KERNEL)) {
         (void)za_os->purge(za_pg_mirror(page), za_pg_page_size());
         za_stat_add(ZA_STAT_PG_LIMBO, -1);

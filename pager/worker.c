@@ -279,12 +279,13 @@ static void live(void)
 {
     put_right();
     while (serve()) {
+        uint32_t heard = za_mail_heard(); /* a nudge during the turn is not lost */
         uint64_t sleep = turn(za_os->now());
         za_stat_set(ZA_STAT_PG_CPU_NS, za_os->thread_cpu());
         if (pressed)
             continue;
         za_still_leave();
-        za_mail_sleep(za_without(D16_SLEEP) ? SLEEP_MIN_NS : za_max(sleep, SLEEP_MIN_NS));
+        za_mail_sleep(za_without(D16_SLEEP) ? SLEEP_MIN_NS : za_max(sleep, SLEEP_MIN_NS), heard);
         za_still_enter();
         put_right();
     }
