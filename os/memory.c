@@ -20,6 +20,7 @@
 #include "os/sys.h"
 
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_WIPEONFORK
@@ -107,6 +108,11 @@ int za_linux_purge(void *p, size_t len)
 int za_linux_populate(void *p, size_t len)
 {
     return (int)za_sys3(SYS_madvise, p, len, MADV_POPULATE_WRITE);
+}
+
+int za_linux_populate_read(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_madvise, p, len, MADV_POPULATE_READ);
 }
 
 int za_linux_remap(void *from, void *to, size_t len)

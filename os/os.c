@@ -28,6 +28,7 @@ static struct za_os linux_table = {
     .decommit = za_linux_decommit,
     .purge = za_linux_purge,
     .populate = za_linux_populate,
+    .populate_read = za_linux_populate_read,
     .remap = za_linux_remap,
     .ordinary = za_linux_ordinary,
     .carry_off = za_linux_carry_off,

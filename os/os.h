@@ -64,6 +64,7 @@ struct za_os {
     int (*purge)(void *p, size_t len);
     int (*decommit)(void *p, size_t len); /* empty memory, readable and writable -> reserved */
     int (*populate)(void *p, size_t len); /* make resident and exclusive (MADV_POPULATE_WRITE) */
+    int (*populate_read)(void *p, size_t len); /* make resident what may be read, if not written */
     /* mremap MAYMOVE|FIXED|DONTUNMAP: page tables move, `from` stays mapped, empty */
     int (*remap)(void *from, void *to, size_t len);
     /*

@@ -16,6 +16,7 @@ int za_linux_commit(void *p, size_t len);
 int za_linux_decommit(void *p, size_t len);
 int za_linux_purge(void *p, size_t len);
 int za_linux_populate(void *p, size_t len);
+int za_linux_populate_read(void *p, size_t len);
 int za_linux_remap(void *from, void *to, size_t len);
 int za_linux_ordinary(void *p, size_t len);
 int za_linux_carry_off(void *from, void *to, size_t len);
