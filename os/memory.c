@@ -221,12 +221,22 @@ uint64_t za_linux_memory_total(void)
     return (uint64_t)si.totalram * si.mem_unit;
 }
 
-uint64_t za_linux_address_limit(void)
+static uint64_t limit_of(int what)
 {
     struct {
         uint64_t cur, max;
     } lim = {UINT64_MAX, UINT64_MAX};
-    if (za_sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, &lim) < 0)
+    if (za_sys4(SYS_prlimit64, 0, what, 0, &lim) < 0)
         return UINT64_MAX;
     return lim.cur;
+}
+
+uint64_t za_linux_address_limit(void)
+{
+    return limit_of(RLIMIT_AS);
+}
+
+uint64_t za_linux_data_limit(void)
+{
+    return limit_of(RLIMIT_DATA);
 }

@@ -46,6 +46,7 @@ static struct za_os linux_table = {
     .resident = za_linux_resident,
     .memory_total = za_linux_memory_total,
     .address_limit = za_linux_address_limit,
+    .data_limit = za_linux_data_limit,
     .now = za_linux_now,
     .thread_cpu = za_linux_thread_cpu,
     .wait = za_linux_wait,

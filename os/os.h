@@ -112,6 +112,7 @@ struct za_os {
     int (*room)(struct za_room *out);            /* microseconds; -ENOENT: nothing is known */
     uint64_t (*memory_total)(void);              /* bytes of RAM; 0 unknown */
     uint64_t (*address_limit)(void);             /* RLIMIT_AS; UINT64_MAX none */
+    uint64_t (*data_limit)(void);                /* RLIMIT_DATA; the same */
 
     /* Clocks, nanoseconds. */
     uint64_t (*now)(void); /* monotonic */
