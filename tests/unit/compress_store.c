@@ -294,3 +294,40 @@ UNIT_DIES(a_reference_too_many, "zalloc: *")
 
     za_store_release(s, id, 3);
 }
+
+/* ---- what is given back has been forgotten (segment.h I8) ---- */
+
+static struct za_store *looked_at;
+
+/* A child made without handlers, at this moment, would drop what it finds. */
+static void unmap_and_look(void *p, size_t len)
+{
+    void *found;
+    size_t n;
+
+    test_unmap(p, len);
+    for (unsigned i = 0; looked_at && za_store_area(looked_at, i, &found, &n); i++)
+        CHECK((char *)found + n <= (char *)p || (char *)p + len <= (char *)found);
+}
+
+UNIT_TEST(what_is_given_back_is_forgotten_before)
+{
+    const struct za_store_ops looking = {test_map, unmap_and_look};
+    static uint32_t id[4000];
+
+    looked_at = za_store_new(&looking);
+    for (uint32_t i = 0; i < 4000; i++) {
+        content(i, buf, 1000);
+        id[i] = za_store_put(looked_at, buf, 1000, 4096, i, ZA_CODEC_LZ4, 1);
+        CHECK(id[i]);
+    }
+    size_t before = mapped_bytes;
+    for (uint32_t i = 0; i < 3000; i++)
+        za_store_release(looked_at, id[i], 1);
+    za_store_reclaim(looked_at);
+    za_store_reclaim(looked_at);
+    CHECK(mapped_bytes < before);
+    struct za_store *s = looked_at;
+    looked_at = NULL;
+    za_store_free(s);
+}

@@ -5,6 +5,10 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "compress/dict.h"
 #include "tests/unit/compress_data.h"
@@ -453,4 +457,58 @@ UNIT_TEST(the_stack_stays_small)
         za_dict_free(worked_dict);
         bench_free(&worked);
     }
+}
+
+/* ---- a workspace from the middle of a frame: a bare child's ---- */
+
+static char torn_src[16384], torn_out[32768];
+
+static void *packs_for_ever(void *room)
+{
+    for (;;)
+        (void)za_codec_zstd[ZA_ZSTD_LAZY].pack(room, NULL, torn_src, sizeof(torn_src), torn_out,
+                                               sizeof(torn_out));
+    return NULL;
+}
+
+/* 0: it does as it is; 1: it does when it is opened anew; else it does not. */
+static int packs_in_a_child(const struct za_codec *c, void *room)
+{
+    static char out[32768];
+    int status = -1;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+    if (pid == 0) {
+        if (c->pack(room, NULL, torn_src, sizeof(torn_src), out, sizeof(out)))
+            _exit(0);
+        _exit(c->open_pack(room) &&
+                      c->pack(room, NULL, torn_src, sizeof(torn_src), out, sizeof(out))
+                  ? 1
+                  : 2);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+UNIT_TEST(a_torn_workspace_is_opened_anew)
+{
+    const struct za_codec *c = &za_codec_zstd[ZA_ZSTD_LAZY];
+    void *room = NULL;
+    pthread_t t;
+    int torn = 0;
+
+    if (SANITIZED)
+        UNIT_SKIP("sanitizers do not live on in a child made amid a thread's work");
+    for (size_t i = 0; i < sizeof(torn_src); i++)
+        torn_src[i] = (char)(i % 4096 * i / 7 % 13 * 31);
+    CHECK_EQ(posix_memalign(&room, 64, c->pack_bytes), 0);
+    CHECK(c->open_pack(room));
+    CHECK_EQ(pthread_create(&t, NULL, packs_for_ever, room), 0);
+    for (int i = 0; i < 1000 && torn == 0; i++) {
+        int how = packs_in_a_child(c, room);
+        CHECK(how != 2);
+        torn += how == 1;
+    }
+    CHECK(torn > 0);
 }
