@@ -24,6 +24,7 @@
 void (*za_free_foreign)(void *p);
 void *(*za_realloc_foreign)(void *p, size_t size);
 size_t (*za_usable_foreign)(const void *p);
+bool za_foreign_maps;
 
 /* --- malloc -------------------------------------------------------------- */
 
@@ -108,6 +109,14 @@ static void free_outside(void *p)
         za_free_foreign(p);
 }
 
+/* A block of another allocator that has its heap from our mmap? */
+static bool in_mapping(size_t unit)
+{
+    uint32_t head = za_foreign_maps ? za_large_head(unit) : ZA_NO_UNIT;
+    unsigned byte = head == ZA_NO_UNIT ? ZA_MAP_NONE : za_map_get(head);
+    return byte == ZA_MAP_MAPPED || byte == ZA_MAP_SPOILT;
+}
+
 static void free_slot(size_t unit, unsigned byte, void *p)
 {
     unsigned cls = za_map_class(byte);
@@ -125,10 +134,16 @@ void za_free_rest(void *p)
         return;
     }
     unsigned byte = za_map_get(unit);
-    if (za_map_class(byte))
+    if (za_map_class(byte)) {
         free_slot(unit, byte, p);
-    else if (byte != ZA_MAP_LARGE || ((uintptr_t)p & (ZA_UNIT_SIZE - 1)) ||
-             !za_fast_large_free((uint32_t)unit))
+        return;
+    }
+    if (byte == ZA_MAP_LARGE && !((uintptr_t)p & (ZA_UNIT_SIZE - 1)) &&
+        za_fast_large_free((uint32_t)unit))
+        return;
+    if (ZA_UNLIKELY(in_mapping(unit)))
+        za_free_foreign(p);
+    else
         za_large_free(p);
 }
 
@@ -159,7 +174,9 @@ size_t za_usable(const void *p)
     if (off >= za_space_used())
         return za_usable_foreign && off >= za_heap_size ? za_usable_foreign(p) : 0;
     unsigned cls = class_at(p);
-    return cls ? za_class_cell[cls].size : za_large_usable(p);
+    if (cls)
+        return za_class_cell[cls].size;
+    return in_mapping(off >> ZA_UNIT_SHIFT) ? za_usable_foreign(p) : za_large_usable(p);
 }
 
 size_t za_good_size(size_t size)
@@ -223,6 +240,8 @@ void *za_realloc(void *p, size_t size)
     unsigned cls = class_at(p);
     if (cls)
         check_slot(cls, p);
+    else if (in_mapping(((uintptr_t)p - za_heap_base) >> ZA_UNIT_SHIFT))
+        return za_realloc_foreign(p, size);
     else if (!za_large_usable(p))
         za_large_misuse(p);
     if (cls && size <= ZA_CLASS_MAX_SIZE && za_class_of(size) == cls)

@@ -28,6 +28,7 @@ bool za_owns(const void *p);                  /* inside our reservation */
 extern void (*za_free_foreign)(void *p);
 extern void *(*za_realloc_foreign)(void *p, size_t size);
 extern size_t (*za_usable_foreign)(const void *p);
+extern bool za_foreign_maps; /* such blocks may lie in what the heap serves of mmap, too */
 
 /* Called before alloc starts itself on its slow path: parses the configuration, sets the hooks
  * above. In preload.c; weak, so that tests link without it. */

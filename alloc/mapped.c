@@ -23,6 +23,7 @@
 
 #define HELD_SHARE 2u /* of the reservation: malloc needs addresses, too */
 #define LOST_MOST ((size_t)1 << 30)
+#define DATA_SHARE 8u
 #define AUTO_FROM (16 * ZA_MIB)
 #define IDLE_LEAST (64 * ZA_MIB)
 #define STEPS_SHIFT 2u /* four lists between two powers of two */
@@ -148,6 +149,14 @@ static uint32_t take(uint32_t units)
     return found;
 }
 
+/* The kernel counts what the program has unmapped, and we keep, as the program's: against RLIMIT_DATA. */
+static bool may_waste(void)
+{
+    size_t kept =
+        __atomic_load_n(&idle, __ATOMIC_RELAXED) + __atomic_load_n(&lost, __ATOMIC_RELAXED);
+    return kept <= za_os->data_limit() / DATA_SHARE;
+}
+
 /*
  * A new one, zeros to the end of its last unit.  None where as much as the program holds lies idle: it maps
  * what fits into nothing that it has unmapped, and would go on until there are no addresses.
@@ -155,7 +164,7 @@ static uint32_t take(uint32_t units)
 static uint32_t make(uint32_t units)
 {
     size_t most = za_max(__atomic_load_n(&held, __ATOMIC_RELAXED), IDLE_LEAST);
-    if (__atomic_load_n(&idle, __ATOMIC_RELAXED) > most)
+    if (__atomic_load_n(&idle, __ATOMIC_RELAXED) > most || !may_waste())
         return 0;
     void *p = za_large_zeros(units);
     return p ? unit_of((uintptr_t)p) + 1 : 0;

@@ -29,10 +29,12 @@ static size_t room_bytes(const struct za_dict *d)
 
 static void unready(struct za_dict *d)
 {
-    if (d->room)
-        d->ops.unmap(d->room, room_bytes(d));
+    void *room = d->room;
+
     d->room = NULL;
     d->ready = NULL;
+    if (room)
+        d->ops.unmap(room, room_bytes(d)); /* forgotten first: segment.h I8 */
 }
 
 static bool make_ready(struct za_dict *d)

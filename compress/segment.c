@@ -115,10 +115,11 @@ static uint32_t map_segment(struct za_segments *ss, const struct za_store_ops *o
 static void unmap_segment(struct za_segments *ss, const struct za_store_ops *ops, uint32_t slot)
 {
     struct za_segment *seg = za_segment_at(ss, slot);
+    char *base = seg->base;
 
-    ops->unmap(seg->base, ZA_SEGMENT_BYTES);
     set_held(ss, seg, 0);
     *seg = (struct za_segment){.state = ZA_SEG_NONE};
+    ops->unmap(base, ZA_SEGMENT_BYTES); /* I8 */
     push(ss, &ss->free_slots, slot);
     count_mapped(ss, -1);
 }

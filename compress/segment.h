@@ -27,6 +27,8 @@
  * I7  A segment that a forked child has from its parent is CLOSED (or FILED) and marked ZA_INHERITED.
  *     The system has its memory once for both, as long as neither writes there; so it is neither
  *     filled nor squeezed nor used again, which would make a second copy and free nothing.
+ * I8  What is unmapped has been forgotten before. A child that is made without handlers, at any moment, drops
+ *     what it finds: at an address that has been given back there may be memory of the program's by then.
  *
  * Locks: none (writer only, except za_segment_byte).  May sleep: in map, unmap.
  * May fault: own memory only.  Allocates: via ops.

@@ -106,10 +106,12 @@ int za_tier_open(struct za_tier *t, const char *path, const struct za_store_ops 
 
 void za_tier_forget(struct za_tier *t, const struct za_store_ops *ops)
 {
-    if (t->keys)
-        ops->unmap(t->keys, za_tier_key_bytes());
-    memset(t, 0, sizeof(*t));
+    void *keys = t->keys;
+
+    memset(t, 0, sizeof(*t)); /* first: segment.h I8 */
     t->dir = -1;
+    if (keys)
+        ops->unmap(keys, za_tier_key_bytes());
 }
 
 void za_tier_close(struct za_tier *t, const struct za_store_ops *ops)

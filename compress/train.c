@@ -174,16 +174,20 @@ static size_t pick(struct za_training *t)
 
 static void leave_cover(struct za_training *t)
 {
-    if (t->cover_room)
-        t->ops.unmap(t->cover_room, cover_bytes());
+    void *room = t->cover_room;
+
     t->cover_room = NULL;
+    if (room)
+        t->ops.unmap(room, cover_bytes()); /* forgotten first: segment.h I8 */
 }
 
 static void leave_judge(struct za_training *t)
 {
-    if (t->judge_room)
-        t->ops.unmap(t->judge_room, judge_bytes(t));
+    void *room = t->judge_room;
+
     t->judge_room = NULL;
+    if (room)
+        t->ops.unmap(room, judge_bytes(t));
 }
 
 /* A text without repetition has no content worth the name: half a segment. */

@@ -284,13 +284,14 @@ bool za_index_sweep(struct za_index *ix, bool (*keep)(const struct za_index_entr
 
 void za_index_drop(struct za_index *ix)
 {
-    unmap(ix->dir, dir_bytes(ix->depth));
-    unmap(ix->heads, HEADS_BYTES);
+    struct za_index was = *ix;
+
+    memset(ix, 0, sizeof(*ix)); /* first: a bare child drops what it finds here */
+    ix->forgotten = was.forgotten;
+    unmap(was.dir, dir_bytes(was.depth));
+    unmap(was.heads, HEADS_BYTES);
     for (uint32_t i = 0; i < ZA_INDEX_BLOCKS; i++)
-        unmap(ix->block[i], BLOCK_BYTES);
-    uint64_t forgotten = ix->forgotten;
-    memset(ix, 0, sizeof(*ix));
-    ix->forgotten = forgotten;
+        unmap(was.block[i], BLOCK_BYTES);
 }
 
 /* --- accounts ------------------------------------------------------------ */

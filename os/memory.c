@@ -20,6 +20,7 @@
 #include "os/sys.h"
 
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_WIPEONFORK
@@ -107,6 +108,11 @@ int za_linux_purge(void *p, size_t len)
 int za_linux_populate(void *p, size_t len)
 {
     return (int)za_sys3(SYS_madvise, p, len, MADV_POPULATE_WRITE);
+}
+
+int za_linux_populate_read(void *p, size_t len)
+{
+    return (int)za_sys3(SYS_madvise, p, len, MADV_POPULATE_READ);
 }
 
 int za_linux_remap(void *from, void *to, size_t len)
@@ -215,12 +221,22 @@ uint64_t za_linux_memory_total(void)
     return (uint64_t)si.totalram * si.mem_unit;
 }
 
-uint64_t za_linux_address_limit(void)
+static uint64_t limit_of(int what)
 {
     struct {
         uint64_t cur, max;
     } lim = {UINT64_MAX, UINT64_MAX};
-    if (za_sys4(SYS_prlimit64, 0, RLIMIT_AS, 0, &lim) < 0)
+    if (za_sys4(SYS_prlimit64, 0, what, 0, &lim) < 0)
         return UINT64_MAX;
     return lim.cur;
+}
+
+uint64_t za_linux_address_limit(void)
+{
+    return limit_of(RLIMIT_AS);
+}
+
+uint64_t za_linux_data_limit(void)
+{
+    return limit_of(RLIMIT_DATA);
 }

@@ -64,6 +64,7 @@ struct za_os {
     int (*purge)(void *p, size_t len);
     int (*decommit)(void *p, size_t len); /* empty memory, readable and writable -> reserved */
     int (*populate)(void *p, size_t len); /* make resident and exclusive (MADV_POPULATE_WRITE) */
+    int (*populate_read)(void *p, size_t len); /* make resident what may be read, if not written */
     /* mremap MAYMOVE|FIXED|DONTUNMAP: page tables move, `from` stays mapped, empty */
     int (*remap)(void *from, void *to, size_t len);
     /*
@@ -111,6 +112,7 @@ struct za_os {
     int (*room)(struct za_room *out);            /* microseconds; -ENOENT: nothing is known */
     uint64_t (*memory_total)(void);              /* bytes of RAM; 0 unknown */
     uint64_t (*address_limit)(void);             /* RLIMIT_AS; UINT64_MAX none */
+    uint64_t (*data_limit)(void);                /* RLIMIT_DATA; the same */
 
     /* Clocks, nanoseconds. */
     uint64_t (*now)(void); /* monotonic */

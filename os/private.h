@@ -16,6 +16,7 @@ int za_linux_commit(void *p, size_t len);
 int za_linux_decommit(void *p, size_t len);
 int za_linux_purge(void *p, size_t len);
 int za_linux_populate(void *p, size_t len);
+int za_linux_populate_read(void *p, size_t len);
 int za_linux_remap(void *from, void *to, size_t len);
 int za_linux_ordinary(void *p, size_t len);
 int za_linux_carry_off(void *from, void *to, size_t len);
@@ -36,6 +37,7 @@ size_t za_linux_zero_bytes(const void *p, size_t len);
 int za_linux_present(const void *p, size_t npages, unsigned char *vec);
 uint64_t za_linux_memory_total(void);
 uint64_t za_linux_address_limit(void);
+uint64_t za_linux_data_limit(void);
 
 uint64_t za_linux_now(void);
 uint64_t za_linux_thread_cpu(void);

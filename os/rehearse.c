@@ -92,6 +92,7 @@ static void have_memory(struct rig *r)
         return;
     r->page = p;
     (void)za_linux_populate(p, page);
+    (void)za_linux_populate_read(p, page);
     (void)za_linux_purge(p, page);
 }
 

@@ -160,6 +160,16 @@ static bool open_rooms(void)
     return pack_room && unpack_room && fault_room;
 }
 
+/* What is in them may be from the middle of a frame: the parent's W does not stand still for a bare child. */
+static void reopen_rooms(void)
+{
+    const struct za_codec *c = &za_codec_zstd[EFFORT];
+    bool good = (!pack_room || c->open_pack(pack_room)) &&
+                (!unpack_room || c->open_unpack(unpack_room)) &&
+                (!fault_room || c->open_unpack(fault_room));
+    ZA_ASSERT(good);
+}
+
 /* For readers of a core file: where the shelf is. */
 const struct za_dicts *za_dense_dicts(void)
 {
@@ -486,8 +496,9 @@ static void end_training(enum za_training_state s)
     else if (dicts.current)
         dicts.current->noted = 0; /* the new one, or the old one for another window */
     za_attempt_ended(&attempt, s, sampled_raw, za_os->now());
-    za_training_free(training);
-    training = NULL;
+    struct za_training *over = training;
+    training = NULL; /* first: a bare child ends what it finds here */
+    za_training_free(over);
     stage = STAGE_IDLE;
 }
 
@@ -660,4 +671,5 @@ void za_dense_forget(void)
     attempt = (struct za_attempt){0};
     za_leave_forget();
     stage = STAGE_IDLE;
+    reopen_rooms();
 }

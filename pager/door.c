@@ -55,7 +55,7 @@ static void touch_all(void)
     for (size_t i = 0; i < n; i++) {
         if (!is_out(i))
             continue;
-        (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
+        za_pin_fetch(i);
         __atomic_fetch_add(&za_anchor.door.progress, 1, __ATOMIC_RELAXED);
     }
     za_fault_quiesce(); /* a page is there a moment before its record says so */

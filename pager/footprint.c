@@ -60,12 +60,12 @@ static uint64_t store_bytes(void)
     return total + za_dense_bytes();
 }
 
-static void store_gauges(void)
+/* Also in a child whose parent had a store, and that has none. */
+void za_footprint_of_store(void)
 {
-    struct za_store_stats s;
-    if (!za_pg.store)
-        return;
-    za_store_stats(za_pg.store, &s);
+    struct za_store_stats s = {0};
+    if (za_pg.store)
+        za_store_stats(za_pg.store, &s);
     za_stat_set(ZA_STAT_ST_BLOBS, s.blobs);
     za_stat_set(ZA_STAT_ST_RAW, s.raw_bytes);
     za_stat_set(ZA_STAT_ST_LIVE, s.live_bytes);
@@ -89,7 +89,7 @@ void za_footprint(void)
     uint64_t heap = resident((void *)za_pg.base, top - za_pg.base);
     uint64_t limbo = limbo_bytes(), store = store_bytes();
     uint64_t records = records_bytes(), meta = records + other_meta_bytes();
-    store_gauges();
+    za_footprint_of_store();
     za_stat_set(ZA_STAT_FOOT_HEAP, heap);
     za_stat_set(ZA_STAT_FOOT_LIMBO, limbo);
     za_stat_set(ZA_STAT_FOOT_STORE, store);

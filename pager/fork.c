@@ -273,6 +273,10 @@ static void heir_main(void *arg)
 static void start_over(void)
 {
     parent = 0;
+    if (way == ZA_FORK_THAW && za_left_behind())
+        za_fatal(
+            "fork: pages of the child's memory could not be brought back; has the program closed "
+            "them by a bare mprotect? stopping before wrong data is seen");
     size_t per = ZA_CHUNK_SIZE >> za_pg.page_shift;
     for (size_t c = 0; za_pg.chunks && c < za_pg.records_ready; c++) {
         if (!za_pg.chunks[c].registered)
@@ -297,6 +301,7 @@ static void start_over(void)
     za_pg.backend = "not started";
     za_stat_set(ZA_STAT_PG_STORED, 0);
     za_stat_set(ZA_STAT_PG_LIMBO, 0);
+    za_footprint_of_store();
     za_pg.why_none = NULL;
     if (za_pg.retired)
         za_pg.life = ZA_LIFE_FAILED;

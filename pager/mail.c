@@ -283,7 +283,8 @@ static void stand_still(int sock, bool thaw_first)
      * W alone sets the word, before it answers: a release can be meant only for this stand-still.
      */
     __atomic_store_n(&parked, 1, __ATOMIC_RELEASE);
-    int failed = sock >= 0 && mine < 0 ? (mine == -ENOSYS ? -EPERM : mine) : 0; /* -ENOSYS: no worker */
+    int failed =
+        sock >= 0 && mine < 0 ? (mine == -ENOSYS ? -EPERM : mine) : 0; /* -ENOSYS: no worker */
     finish(withdrawn ? ZA_MAIL_WITHDRAWN : failed);
     za_still_leave();
     while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE))

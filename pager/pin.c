@@ -86,17 +86,18 @@ static void take_pin(size_t unit, enum za_pin why)
         ;
 }
 
-/* F brings back a page that is out; where the program may not write, it stays where it is. */
-static void fetch(size_t page)
+/* F brings back a page that is out, also where the program may only read; where not even that, it stays. */
+void za_pin_fetch(size_t page)
 {
-    if (za_pg_registered(page) && za_page_get(&za_pg.pages[page]) != ZA_PAGE_KERNEL)
-        (void)za_os->populate(za_pg_heap(page), za_pg_page_size());
+    if (za_os->populate(za_pg_heap(page), za_pg_page_size()) < 0)
+        (void)za_os->populate_read(za_pg_heap(page), za_pg_page_size());
 }
 
 static void fetch_units(struct units u)
 {
     for (size_t page = u.first * za_pg.unit_pages; page < u.end * za_pg.unit_pages; page++)
-        fetch(page);
+        if (za_pg_registered(page) && za_page_get(&za_pg.pages[page]) != ZA_PAGE_KERNEL)
+            za_pin_fetch(page);
 }
 
 static struct units touched(uintptr_t addr, size_t len)
@@ -224,8 +225,7 @@ void za_pin_call_ends(void)
     own_calls--;
 }
 
-/* In a child, before anybody takes out a page (I5). */
-void za_pin_forget(void)
+static void forget_calls(void)
 {
     if (calls == own_calls)
         return;
@@ -260,4 +260,13 @@ int za_keep_end(void)
     for_mirror(za_os->commit);
     __atomic_store_n(&za_pg.keep, 0, __ATOMIC_RELEASE);
     return 0;
+}
+
+/* In a child, before anybody takes out a page (I5); it has no locks. */
+void za_pin_forget(void)
+{
+    forget_calls();
+    if (za_pg.keep && za_pg.chunks)
+        for_mirror(za_os->commit);
+    za_pg.keep = 0;
 }

@@ -50,6 +50,7 @@
 #define PRESS_SHARE 1024u
 #define PRESS_MOST 4096u          /* units at once */
 #define SOON_WAITS 8u             /* wanted again within so many times what it waits: soon */
+#define CLOCK_BACK (1u << 30)     /* ticks: four months */
 #define SQUEEZE_GAIN (8 * ZA_KIB) /* about what packing a unit densely wins */
 
 /* How units are pressed; for the target in this order, each when there is no more of the last. */
@@ -61,13 +62,17 @@ enum pressing {
     PRESS_ANY /* resident: for room, where memory is short */
 };
 
+uint32_t za_plan_clock_end = 1u << 31;
+
 static size_t cursor;          /* chunk where the budget ended the last turn */
 static struct za_age age;      /* how old is cold */
 static uint32_t target_check;  /* tick of the next look at the footprint */
 static uint64_t above_target;  /* bytes to be taken out until then */
 static uint64_t target_seen;   /* the target then */
 static enum pressing pressing; /* for it */
-static bool forced;            /* something was pressed since the age was looked at */
+static uint32_t
+    squeeze_last;   /* rank up to which what is stored is packed densely, for the target */
+static bool forced; /* something was pressed since the age was looked at */
 
 /* Chunks in use that have records; there may be some beyond, for memory to come (pressure.c). */
 static size_t known(void)
@@ -126,6 +131,14 @@ uint16_t za_unit_raw(const struct za_unit *u)
     return za_without(D16_REMEMBER) ? 0 : u->raw;
 }
 
+static bool any(size_t unit, enum za_page_state state)
+{
+    for (unsigned i = 0; i < za_pg.unit_pages; i++)
+        if (za_page_state(za_page_get(&za_pg.pages[unit * za_pg.unit_pages + i])) == state)
+            return true;
+    return false;
+}
+
 /* Nothing is left to take: each page is stored, or known not to compress. */
 static bool all_settled(size_t unit, const struct za_unit *u)
 {
@@ -162,7 +175,8 @@ static void probe(size_t unit, struct za_unit *u, uint32_t tick)
     __atomic_store_n(&u->touched, 0, __ATOMIC_RELAXED);
     if (u->raw_due <= tick)
         u->raw = 0;
-    if (za_probe_unit(unit) > 0) {
+    /* In limbo without that: it was to be packed, and F wanted it for a moment (fill.c). */
+    if (za_probe_unit(unit) > 0 || any(unit, ZA_PAGE_LIMBO)) {
         if (u->backoff) /* somebody came the last time */
             za_pack_zeros(unit);
         u->phase = ZA_UNIT_PROBED;
@@ -182,14 +196,6 @@ static void rest(size_t unit, struct za_unit *u, uint32_t tick)
     u->due = next_look(unit, u, tick);
 }
 
-static bool any_stored(size_t unit)
-{
-    for (unsigned i = 0; i < za_pg.unit_pages; i++)
-        if (za_page_state(za_page_get(&za_pg.pages[unit * za_pg.unit_pages + i])) == ZA_PAGE_STORED)
-            return true;
-    return false;
-}
-
 /* What of a chunk is known not to compress, and what is stored, in units. */
 static void show_kernel(size_t chunk)
 {
@@ -197,7 +203,7 @@ static void show_kernel(size_t chunk)
     for (size_t i = 0; i < ZA_UNITS_PER_CHUNK; i++) {
         size_t unit = chunk * ZA_UNITS_PER_CHUNK + i;
         raw += (unsigned)__builtin_popcount(za_pg.units[unit].raw);
-        stored += za_pg.units[unit].raw == 0 && any_stored(unit);
+        stored += za_pg.units[unit].raw == 0 && any(unit, ZA_PAGE_STORED);
     }
     za_ksm_look(chunk, raw / za_pg.unit_pages, stored);
 }
@@ -232,7 +238,7 @@ static void pack(size_t unit, struct za_unit *u, uint32_t tick)
     if (za_conf.ksm)
         show_kernel(unit / ZA_UNITS_PER_CHUNK);
     rest(unit, u, tick);
-    if (warm || !za_conf.dense_ms || !any_stored(unit))
+    if (warm || !za_conf.dense_ms || !any(unit, ZA_PAGE_STORED))
         return;
     u->phase = ZA_UNIT_PACKED;
     u->due = tick + dense_ticks();
@@ -500,17 +506,16 @@ static uint64_t stored_bytes(void)
 static size_t squeeze_some(uint32_t tick)
 {
     static size_t next = SIZE_MAX;
-    static uint32_t last;
     size_t units = known() * ZA_UNITS_PER_CHUNK, tried = 0;
     uint64_t before = stored_bytes();
     if (next >= units) {
         next = 0;
         stir_all(tick);
-        last = horizon(above_target / SQUEEZE_GAIN + 1, PRESS_STORED, tick);
+        squeeze_last = horizon(above_target / SQUEEZE_GAIN + 1, PRESS_STORED, tick);
     }
     while (next < units && stored_bytes() + above_target > before) {
         struct za_unit *u = &za_pg.units[next++];
-        if (!squeezable(u, tick) || rank(u, PRESS_STORED) > last)
+        if (!squeezable(u, tick) || rank(u, PRESS_STORED) > squeeze_last)
             continue;
         za_still_look();
         enum za_dense_end end = densify(next - 1, u, tick);
@@ -611,9 +616,33 @@ bool za_plan_credit(void)
     return za_room_strain() != ZA_STRAIN_NONE || budget_left();
 }
 
+static void earlier(uint32_t *tick, uint32_t by)
+{
+    if (*tick && *tick != ZA_TICK_NEVER)
+        *tick = *tick > by ? *tick - by : 1;
+}
+
+/* A process may live for longer than there are ticks: once in some months all of them are put back. */
+static void put_clock_back(void)
+{
+    uint32_t by = CLOCK_BACK;
+    for (size_t i = 0; i < za_pg.records_ready * ZA_UNITS_PER_CHUNK; i++) {
+        earlier(&za_pg.units[i].due, by);
+        earlier(&za_pg.units[i].raw_due, by);
+        earlier(&za_pg.units[i].stored, by);
+    }
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        earlier(&za_pg.chunks[c].due, by);
+    earlier(&target_check, by);
+    earlier(&squeeze_last, by);
+    za_pg.epoch += by * (uint64_t)ZA_TICK_NS;
+}
+
 /* Does what is due; *next: the tick at which something is due again. */
 enum za_plan_end za_plan_turn(uint64_t now, uint32_t *next)
 {
+    if (za_pg_tick(now) >= za_plan_clock_end)
+        put_clock_back();
     uint32_t tick = za_pg_tick(now);
     if (!budget_left()) {
         za_stat_add(ZA_STAT_PG_THROTTLED, 1);

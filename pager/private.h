@@ -48,6 +48,7 @@ int za_unpin_range(uintptr_t addr, size_t len, enum za_pin why);
 void za_pin_call_begins(void);
 void za_pin_call_ends(void);
 void za_pin_forget(void);
+void za_pin_fetch(size_t page);
 void za_pin_everything(void);
 bool za_pin_out(uintptr_t addr, size_t len);
 bool za_pin_note(uintptr_t addr, size_t len); /* poster, holding the mail, before W is born */
@@ -63,6 +64,7 @@ bool za_plan_credit(void);
 void za_plan_everything(bool polite);
 void za_plan_dense(bool polite);
 void za_plan_forget(void);
+extern uint32_t za_plan_clock_end; /* tick at which the clock is put back; tests change it */
 void za_plan_rested(size_t first_page, size_t npages);
 uint16_t za_unit_raw(const struct za_unit *u);
 
@@ -164,9 +166,9 @@ void za_mail_let_go(void);
 void za_mail_unpark(void);
 void za_mail_child(void);
 void za_mail_bare(void);
-bool za_mail_serve(void);                /* W; false: its time is over */
-void za_mail_nudge(void);                /* F: wake W for a turn */
-uint32_t za_mail_heard(void);                            /* W, before it looks what there is to do */
+bool za_mail_serve(void);     /* W; false: its time is over */
+void za_mail_nudge(void);     /* F: wake W for a turn */
+uint32_t za_mail_heard(void); /* W, before it looks what there is to do */
 void za_mail_sleep(uint64_t timeout_ns, uint32_t heard); /* W; until it hears more */
 
 /* renew.c: new threads after a change of identity */
@@ -191,6 +193,7 @@ void za_windowed_add(size_t page); /* F, in a window */
 void za_windowed_inherited(void);  /* in a child */
 bool za_windowed_all(void);        /* none had to be left out */
 void za_undo_early(void);          /* a child's F, before it registers again */
+bool za_left_behind(void);         /* in a child: is a page neither there nor to be had? */
 
 /* inside.c */
 void za_inside_enter(void);
@@ -236,5 +239,6 @@ bool za_pg_borrowed(void);
 
 /* footprint.c */
 void za_footprint(void);
+void za_footprint_of_store(void);
 
 #endif

@@ -125,6 +125,29 @@ void za_undo_early(void)
                 undo_batch(c * per_chunk + i, n);
 }
 
+static bool left_batch(size_t first, size_t n)
+{
+    uint64_t words[BATCH];
+    if (!any_out(first, n))
+        return false;
+    look(first, n, words);
+    for (size_t i = 0; i < n; i++)
+        if (!(words[i] & SOMEWHERE) && za_page_get(&za_pg.pages[first + i]) != ZA_PAGE_KERNEL)
+            return true;
+    return false;
+}
+
+/* In a child to which all was to be brought back, and which has no F. */
+bool za_left_behind(void)
+{
+    size_t per_chunk = ZA_CHUNK_SIZE >> za_pg.page_shift, n = za_min(BATCH, per_chunk);
+    for (size_t c = 0; c < za_pg.records_ready; c++)
+        for (size_t i = 0; za_pg.chunks[c].registered && i < per_chunk; i += n)
+            if (left_batch(c * per_chunk + i, n))
+                return true;
+    return false;
+}
+
 static void reconcile_batch(size_t first, size_t n)
 {
     uint64_t words[BATCH];

@@ -178,14 +178,19 @@ struct za_shared za_share_find(const char *page, uint64_t tag, enum za_share_of 
     return (struct za_shared){e->blob, e->page};
 }
 
+/* Some may have been forgotten all at once (sweep). */
+static void forget_one(const struct za_index_entry *e)
+{
+    seen -= e && e->blob == SEEN && seen > 0;
+}
+
 static void remember(const struct za_index_entry *e)
 {
-    const struct za_index_entry *old = za_index_find(&contents, e->tag);
-    seen -= old && old->blob == SEEN;
+    forget_one(za_index_find(&contents, e->tag));
     seen += e->blob == SEEN;
     if (za_index_put(&contents, e))
         return;
-    seen -= e->blob == SEEN;
+    forget_one(e);
     za_stat_add(ZA_STAT_DD_REFUSED, 1);
 }
 
@@ -250,7 +255,8 @@ static bool lives(const struct za_index_entry *e)
     if (e->blob != SEEN)
         return meant(e, &v);
     bool there = !forget_seen && za_page_get(&za_pg.pages[seen_page(e)]) == ZA_PAGE_KERNEL;
-    seen -= !there && seen;
+    if (!there)
+        forget_one(e);
     return there;
 }
 
@@ -292,8 +298,9 @@ void za_share_turn(void)
 
 void za_share_gauges(void)
 {
-    struct za_store_stats s;
-    za_store_stats(za_pg.store, &s);
+    struct za_store_stats s = {0};
+    if (za_pg.store)
+        za_store_stats(za_pg.store, &s);
     int64_t over = (int64_t)(za_stat_get(ZA_STAT_PG_STORED) - (s.raw_bytes >> za_pg.page_shift));
     za_stat_set(ZA_STAT_DD_SHARED, over > 0 ? (uint64_t)over : 0);
     za_stat_set(ZA_STAT_DD_INDEX, za_index_bytes(&contents));

@@ -126,7 +126,7 @@ static void bring_back(void)
     size_t n = za_pg.records_ready << (ZA_CHUNK_SHIFT - za_pg.page_shift);
     for (size_t i = 0; i < n; i++)
         if (za_pg_registered(i) && za_page_get(&za_pg.pages[i]) != ZA_PAGE_KERNEL)
-            (void)za_os->populate(za_pg_heap(i), za_pg_page_size());
+            za_pin_fetch(i);
 }
 
 /* Will the child be allowed to open a userfaultfd, as this thread is now? (I4) */

@@ -12,6 +12,8 @@
  *      dlsym takes the dynamic linker's lock and may itself allocate and free.
  *  I2  A foreign free that finds no next allocator leaks the block and goes on; it never crashes
  *      the program.
+ *  I3  A pointer into a mapping that our heap serves may be a block of the next allocator, which has its
+ *      heap from our mmap; not of libc's, which makes system calls of its own.
  *
  * Locks: none.  May sleep: in the next allocator.  May fault: in the next allocator.
  * Allocates: nothing of ours.
@@ -30,6 +32,7 @@
 /* A static program has no dlsym, and then no other allocator either. */
 #pragma weak dlsym
 #pragma weak dl_iterate_phdr
+#pragma weak dladdr
 
 typedef void free_fn(void *);
 typedef void *realloc_fn(void *, size_t);
@@ -92,6 +95,15 @@ static int note_linker(struct dl_phdr_info *info, size_t size, void *base)
     return 1;
 }
 
+/* Of libc, whose own malloc maps by bare system calls: what is freed in a mapping of ours is not its. */
+static bool is_libcs(const void *fn)
+{
+    Dl_info at, libc;
+    const void *exit_fn = dlsym(RTLD_NEXT, "exit");
+    return dladdr && exit_fn && dladdr(fn, &at) && dladdr(exit_fn, &libc) &&
+           at.dli_fbase == libc.dli_fbase;
+}
+
 void za_foreign_resolve(void)
 {
     uintptr_t base = getauxval(AT_BASE);
@@ -102,4 +114,5 @@ void za_foreign_resolve(void)
     *(void **)&next_realloc = dlsym(RTLD_NEXT, "realloc");
     *(void **)&next_usable = dlsym(RTLD_NEXT, "malloc_usable_size");
     *(void **)&next_free = dlsym(RTLD_NEXT, "free");
+    za_foreign_maps = next_free && !is_libcs(*(void **)&next_free);
 }

@@ -91,6 +91,7 @@ WHOLE(commit)
 WHOLE(decommit)
 WHOLE(purge)
 WHOLE(populate)
+WHOLE(populate_read)
 
 static int do_remap(void *from, void *to, size_t len)
 {
@@ -280,6 +281,7 @@ void wide_start(size_t page_bytes)
     table.decommit = do_decommit;
     table.purge = do_purge;
     table.populate = do_populate;
+    table.populate_read = do_populate_read;
     table.remap = do_remap;
     table.present = do_present;
     table.resident = do_resident;

@@ -3,6 +3,7 @@
 #include "alloc/mapped.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "alloc/heap.h"
 #include "alloc/live.h"
@@ -336,4 +337,65 @@ UNIT_TEST(it_is_not_mallocs)
     kit_must_die(KIT_NOTHING);
     za_free((void *)p);
     KIT_SURVIVED();
+}
+
+static const void *asked; /* the last one that was the other allocator's business */
+
+static void theirs_free(void *p)
+{
+    asked = p;
+}
+
+static void *theirs_realloc(void *p, size_t size)
+{
+    (void)size;
+    asked = p;
+    return NULL;
+}
+
+static size_t theirs_usable(const void *p)
+{
+    asked = p;
+    return 77;
+}
+
+/* Its heap is in what it has mapped. */
+UNIT_TEST(it_may_be_another_allocators)
+{
+    kit_start();
+    uintptr_t p = some(LEN);
+    za_foreign_maps = true;
+    za_free_foreign = theirs_free;
+    za_realloc_foreign = theirs_realloc;
+    za_usable_foreign = theirs_usable;
+    za_free((void *)(p + 48));
+    CHECK_EQ((uintptr_t)asked, p + 48);
+    CHECK(!za_realloc((void *)(p + LEN - 16), 100));
+    CHECK_EQ((uintptr_t)asked, p + LEN - 16);
+    CHECK_EQ(za_usable((void *)p), 77);
+    za_mapped_spoil(p, p + KIT_PAGE);
+    za_free((void *)(p + 64));
+    CHECK_EQ((uintptr_t)asked, p + 64);
+    p = some(LEN);
+    end(p, LEN);
+    kit_must_die(KIT_NOTHING);
+    za_free((void *)p);
+    KIT_SURVIVED();
+}
+
+/* The kernel counts it as the program's, which thinks that it has given it back. */
+UNIT_TEST(what_is_lost_is_little_of_what_a_program_may_have)
+{
+    const struct rlimit little = {(rlim_t)1 << 30, RLIM_INFINITY};
+    size_t most = little.rlim_cur / 8;
+    kit_start();
+    CHECK_EQ(setrlimit(RLIMIT_DATA, &little), 0);
+    for (unsigned i = 0; lost() <= most; i++) {
+        uintptr_t p = some(LEN);
+        za_mapped_lose_part(p, LEN);
+        CHECK(i <= most / LEN);
+    }
+    CHECK(!za_mapped_new(LEN));
+    CHECK_EQ(setrlimit(RLIMIT_DATA, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
+    CHECK(za_mapped_new(LEN) != NULL);
 }

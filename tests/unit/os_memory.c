@@ -268,6 +268,7 @@ UNIT_TEST(limits)
     CHECK_EQ(za_os->address_limit(), UINT64_MAX);
     CHECK_EQ(setrlimit(RLIMIT_AS, &lim), 0);
     CHECK_EQ(za_os->address_limit(), (uint64_t)1 << 40);
+    CHECK_EQ(za_os->data_limit(), UINT64_MAX);
 }
 
 UNIT_TEST(names_of_errors)
