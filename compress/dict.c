@@ -148,6 +148,35 @@ bool za_dicts_full(const struct za_dicts *ds)
     return true;
 }
 
+/* Is it easier for `d` to leave? */
+static bool easier(const struct za_dict *d, const struct za_dict *than)
+{
+    if (!than || d->stayed != than->stayed)
+        return !than || d->stayed < than->stayed;
+    return d->holds < than->holds;
+}
+
+const struct za_dict *za_dicts_leave(struct za_dicts *ds)
+{
+    const struct za_dict *best = NULL;
+
+    ZA_ASSERT(ds->leaving == ZA_DICT_NONE);
+    for (uint32_t id = ZA_DICT_NONE + 1; id < ZA_DICTS_MAX; id++) {
+        const struct za_dict *d = ds->slot[id];
+        if (d && d != ds->current && easier(d, best))
+            best = d;
+    }
+    ds->leaving = best ? best->id : ZA_DICT_NONE;
+    return best;
+}
+
+void za_dicts_stay(struct za_dicts *ds, enum za_dicts_why why)
+{
+    if (ds->leaving != ZA_DICT_NONE && why == ZA_DICTS_IN_VAIN)
+        ds->slot[ds->leaving]->stayed++;
+    ds->leaving = ZA_DICT_NONE;
+}
+
 static struct za_dict *held(struct za_dicts *ds, uint32_t id)
 {
     ZA_ASSERT(id < ZA_DICTS_MAX && ds->slot[id]);
@@ -176,6 +205,8 @@ unsigned za_dicts_sweep(struct za_dicts *ds)
         struct za_dict *d = ds->slot[id];
         if (!d || d == ds->current || d->holds)
             continue;
+        if (id == ds->leaving)
+            ds->leaving = ZA_DICT_NONE;
         __atomic_store_n(&ds->slot[id], NULL, __ATOMIC_RELEASE);
         za_dict_free(d);
         n++;

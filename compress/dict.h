@@ -6,11 +6,16 @@
  * until another takes its place.  It keeps only what unpacking needs then, and dies when no blob
  * holds it and the writer sweeps.  A blob names its dictionary by id (0: none).
  *
+ * There are few ids, and one blob that nobody touches keeps one for ever.  So where the shelf is
+ * full one of the dictionaries can be told to leave: the writer gives it no more blobs, and packs
+ * those that hold it again (pager/leave.c).
+ *
  * I1  Content, effort and id never change after za_dicts_put.
  * I2  A dictionary on the shelf is freed only by za_dicts_sweep, and only with no holds.
  * I3  Only the current dictionary is ready for packing.
  * I4  Content does not begin with the magic number of a dictionary with tables, so zstd always
  *     takes it as raw content.
+ * I5  One leaves at most, never the current one, and it is on the shelf.
  *
  * Locks: none.  May sleep: in map, unmap (writer).  May fault: own memory only.
  * Allocates: via ops.
@@ -39,6 +44,7 @@ struct za_dict {
     uint32_t gain;       /* C  bytes less in a thousand, on units it was not trained on */
     uint32_t saves;      /* C  bytes less for each MiB of them */
     uint64_t holds;      /* W  blobs packed with it */
+    uint32_t stayed;     /* W  times that it was to leave, and could not */
     uint64_t with;       /* W  bytes of the units of its window so far, packed with it, */
     uint64_t without;    /* W  and packed without */
     uint32_t noted;      /* W  units in the window; ZA_DICT_WINDOW: it is full */
@@ -72,6 +78,7 @@ const void *za_dict_ready(const struct za_dict *d);
 struct za_dicts {
     struct za_dict *slot[ZA_DICTS_MAX]; /* S  by id */
     struct za_dict *current;            /* W  or NULL */
+    uint32_t leaving;                   /* W  id, or ZA_DICT_NONE; I5 */
 };
 
 /*
@@ -83,6 +90,14 @@ bool za_dicts_put(struct za_dicts *ds, struct za_dict *d);
 void za_dicts_retire(struct za_dicts *ds);
 /* WRITER.  No id is free: put would refuse. */
 bool za_dicts_full(const struct za_dicts *ds);
+/*
+ * WRITER, with every `holds` as it is.  Tells one to leave: the one with fewest holds, of those that
+ * were told so least often in vain.  NULL: there is none but the current one.
+ */
+const struct za_dict *za_dicts_leave(struct za_dicts *ds);
+/* WRITER.  None leaves any more: there is an id, or what holds it cannot be moved. */
+enum za_dicts_why { ZA_DICTS_NO_NEED, ZA_DICTS_IN_VAIN };
+void za_dicts_stay(struct za_dicts *ds, enum za_dicts_why why);
 /* WRITER, as blobs are stored and die.  A no-op for ZA_DICT_NONE. */
 void za_dicts_hold(struct za_dicts *ds, uint32_t id);
 void za_dicts_drop(struct za_dicts *ds, uint32_t id);

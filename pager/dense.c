@@ -18,13 +18,17 @@
  * that has shrunk until none pays, has none, and is sampled again when much of it is new
  * (compress/attempt.h).
  *
+ * Where every id of a dictionary is taken and another one is wanted, one is told to leave (leave.c):
+ * what it holds, in memory, in a file or in the parent's memory, is packed again, whatever comes of
+ * it in bytes.
+ *
  * I1  A record leaves STORED(old) for STORED(new) by compare-and-swap; the reference of the one
  *     goes with it, that of the other comes with it (page.h I5).
  * I2  Room for unpacking is there for F before the first dense blob is put.
  * I3  A dictionary is freed only when no blob of the store names it and F has passed a grace
  *     period.
  *
- * It is over 450 lines because all of it works on the same three buffers.
+ * It is over 600 lines because all of it works on the same three buffers.
  *
  * Locks: none (W only; F reads room and dictionaries).  May sleep: mmap_lock.  Allocates: by os.
  */
@@ -37,6 +41,7 @@
 #include "base/stat.h"
 #include "compress/attempt.h"
 #include "pager/filing.h"
+#include "pager/leave.h"
 #include "pager/private.h"
 #include "pager/share.h"
 
@@ -49,6 +54,7 @@
 #define NOTE_EVERY 16u /* clusters to each that is packed without the dictionary too */
 #define FRESH_SHARE 4u /* clusters to each that is sampled when the heap has changed */
 #define SPLIT_ROOM (68 * ZA_KIB)
+#define FEW_HOLDS 1024u /* packed again in a quarter of a second or so: worth waiting for */
 
 size_t za_dense_least = 32 * ZA_MIB;
 
@@ -60,7 +66,8 @@ size_t za_dense_least = 32 * ZA_MIB;
     "a page in the file tier fails its checksum: its file was changed; stopping before wrong data " \
     "is seen"
 
-enum stage { STAGE_IDLE, STAGE_SAMPLING, STAGE_TRAINING };
+/* CLEARING: an id will soon be free. */
+enum stage { STAGE_IDLE, STAGE_CLEARING, STAGE_SAMPLING, STAGE_TRAINING };
 
 static struct za_dicts dicts;
 static struct za_training *training;
@@ -87,6 +94,7 @@ struct cluster {
     struct piece piece[ZA_CLUSTER_PAGES];
     uint64_t tag[ZA_CLUSTER_PAGES]; /* of the pages in `staging` */
     unsigned n, fresh;              /* pieces; pages in `staging` for the blob to be made */
+    bool away;                      /* a piece is in a blob whose dictionary leaves */
 };
 
 /* --- unpacking, for W and F ---------------------------------------------- */
@@ -190,11 +198,13 @@ static void look(uint32_t blob, struct za_blob_view *v)
             "a stored page has no blob: the store is damaged; stopping before wrong data is seen");
 }
 
-static void load(const struct za_blob_view *v)
+/* False: it is in a file, and cannot be read.  It may never be needed. */
+static bool load(const struct za_blob_view *v)
 {
     const char *bad = za_dense_unpack(v, unpacked, false);
-    if (bad)
+    if (bad && v->bytes)
         za_fatal(bad);
+    return !bad;
 }
 
 /* Is there anything to be gained for a page in a blob of this codec? */
@@ -204,18 +214,26 @@ static bool is_fast(uint32_t codec)
     return id != ZA_CODEC_ZSTD && id != ZA_CODEC_SAME && id != ZA_CODEC_RAW;
 }
 
-/*
- * What is in a file stays there: it has been packed densely, or had its time to be.  So does what is
- * in the parent's memory: every child would have a copy of its own.
- */
-static bool stays(uint32_t blob)
+bool za_dense_goes(uint32_t codec)
 {
-    struct za_blob_view v;
-    return za_store_get(za_pg.store, blob, &v) &&
-           (!v.bytes || za_store_inherited(za_pg.store, v.place));
+    uint32_t id = za_dict_of(codec);
+    return id != ZA_DICT_NONE && id == dicts.leaving;
 }
 
-/* Copies the cluster's pages that are stored in memory side by side into `staging`. */
+/*
+ * What is in a file stays there: it has been packed densely, or had its time to be.  So does what is
+ * in the parent's memory: every child would have a copy of its own.  But a dictionary that leaves
+ * is one that few blobs hold.
+ */
+static bool may_move(const struct za_blob_view *v)
+{
+    if (za_dense_goes(v->codec))
+        return true;
+    return v->bytes && !za_store_inherited(za_pg.store, v->place) &&
+           (is_fast(v->codec) || za_codec_of(v->codec) == ZA_CODEC_ZSTD);
+}
+
+/* Copies the cluster's pages that are stored and may move side by side into `staging`. */
 static void gather(size_t first, struct cluster *c)
 {
     size_t size = za_pg_page_size();
@@ -224,18 +242,20 @@ static void gather(size_t first, struct cluster *c)
     memset(c, 0, sizeof(*c));
     for (unsigned i = 0; i < za_pg.cluster_pages; i++) {
         za_page r = za_page_get(&za_pg.pages[first + i]);
-        if (za_page_state(r) != ZA_PAGE_STORED || stays(za_page_blob(r)))
+        if (za_page_state(r) != ZA_PAGE_STORED)
             continue;
         look(za_page_blob(r), &v);
-        if (!is_fast(v.codec) && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
+        if (!may_move(&v))
             continue;
         if (za_page_blob(r) != loaded)
-            load(&v);
-        loaded = za_page_blob(r);
+            loaded = load(&v) ? za_page_blob(r) : ZA_BLOB_NONE;
+        if (loaded == ZA_BLOB_NONE)
+            continue;
         memcpy(staging + c->n * size, unpacked + za_page_index(r) * size, size);
         ZA_ASSERT(v.raw >= size);
         uint32_t bytes = (uint32_t)((uint64_t)v.size * size / v.raw);
         c->piece[c->n++] = (struct piece){.page = first + i, .rec = r, .old_bytes = bytes};
+        c->away |= za_dense_goes(v.codec);
     }
 }
 
@@ -368,40 +388,71 @@ static void note(struct za_dict *d, size_t raw, size_t size)
     za_dict_note(d, size ? size : raw, without ? without : raw);
 }
 
-/* Makes the blob of the fresh pages, if that is worth it. */
-static void pack_fresh(struct cluster *c)
+/* Into `packed`, if that is worth the exchange: bytes, or 0. */
+static size_t pack_smaller(size_t raw, size_t old_bytes, uint32_t *codec)
 {
-    size_t raw = (size_t)c->fresh << za_pg.page_shift, old_bytes = 0;
     struct za_dict *d = dicts.current;
-    unsigned refs = 0;
     za_attempt_packed(&attempt, raw);
-    for (unsigned i = 0; i < c->n; i++) {
-        refs += c->piece[i].at.blob == ZA_BLOB_NONE;
-        old_bytes += c->piece[i].at.blob == ZA_BLOB_NONE ? c->piece[i].old_bytes : 0;
-    }
     size_t size = za_codec_zstd[EFFORT].pack(pack_room, d, staging, raw, packed,
                                              old_bytes * WORTH_NUM / WORTH_DEN);
     if (d)
         note(d, raw, size);
+    *codec = za_codec_word(ZA_CODEC_ZSTD, d ? d->id : ZA_DICT_NONE);
+    return size;
+}
+
+/*
+ * Into `packed`, whatever comes of it; not with the dictionary that leaves, which is never the
+ * current one. What outlives one dictionary outlives the next, so it takes hold of another one only
+ * for a gain: else it would be packed again for ever. Nor does it tell whether that one is stale.
+ */
+static size_t pack_away(size_t raw, uint32_t *codec)
+{
+    const struct za_codec *c = &za_codec_zstd[EFFORT];
+    const struct za_dict *d = dicts.current;
+    size_t size = c->pack(pack_room, NULL, staging, raw, packed, raw - 1);
+    *codec = za_codec_word(size ? ZA_CODEC_ZSTD : ZA_CODEC_RAW, ZA_DICT_NONE);
     if (!size)
-        return;
-    uint32_t blob =
-        za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw, za_checksum(staging, raw),
-                     za_codec_word(ZA_CODEC_ZSTD, d ? d->id : ZA_DICT_NONE), refs);
+        memcpy(packed, staging, size = raw);
+    size_t with =
+        d ? c->pack(pack_room, d, staging, raw, unpacked, size * WORTH_NUM / WORTH_DEN) : 0;
+    if (!with)
+        return size;
+    memcpy(packed, unpacked, with);
+    *codec = za_codec_word(ZA_CODEC_ZSTD, d->id);
+    return with;
+}
+
+/* Makes the blob of the fresh pages, if that is worth it; false: no memory. */
+static bool pack_fresh(struct cluster *c)
+{
+    size_t raw = (size_t)c->fresh << za_pg.page_shift, old_bytes = 0;
+    uint32_t codec;
+    unsigned refs = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        refs += c->piece[i].at.blob == ZA_BLOB_NONE;
+        old_bytes += c->piece[i].at.blob == ZA_BLOB_NONE ? c->piece[i].old_bytes : 0;
+    }
+    size_t size = c->away ? pack_away(raw, &codec) : pack_smaller(raw, old_bytes, &codec);
+    if (!size)
+        return true;
+    uint32_t blob = za_store_put(za_pg.store, packed, (uint32_t)size, (uint32_t)raw,
+                                 za_checksum(staging, raw), codec, refs);
     for (unsigned i = 0; blob != ZA_BLOB_NONE && i < c->fresh; i++)
         za_share_note(c->tag[i], blob, i);
     for (unsigned i = 0; i < c->n; i++)
         if (c->piece[i].at.blob == ZA_BLOB_NONE)
             c->piece[i].at.blob = blob;
+    return blob != ZA_BLOB_NONE;
 }
 
-static void pack_cluster(struct cluster *c)
+static bool pack_cluster(struct cluster *c)
 {
     share(c);
-    if (c->fresh)
-        pack_fresh(c);
+    bool room = !c->fresh || pack_fresh(c);
     if (c->n)
         exchange(c);
+    return room;
 }
 
 /* --- the dictionary ------------------------------------------------------ */
@@ -474,13 +525,55 @@ static void sample(size_t first)
 
 static bool wants_dictionary(uint64_t raw)
 {
-    return raw >= (za_conf.torture ? ZA_MIB : za_dense_least) && !za_dicts_full(&dicts) &&
+    return raw >= (za_conf.torture ? ZA_MIB : za_dense_least) &&
            za_attempt_due(&attempt, dicts.current, raw, za_os->now());
+}
+
+static void count_holds(void)
+{
+    for (uint32_t id = 1; id < ZA_DICTS_MAX; id++)
+        if (dicts.slot[id])
+            dicts.slot[id]->holds =
+                za_store_blobs_of(za_pg.store, za_codec_word(ZA_CODEC_ZSTD, id));
+}
+
+/* After the store's reclaim: I3. */
+static void sweep_shelf(void)
+{
+    count_holds();
+    if (za_store_quiet(za_pg.store))
+        (void)za_dicts_sweep(&dicts);
+}
+
+static void begin_dictionary(uint64_t raw)
+{
+    if (!za_dicts_full(&dicts)) {
+        begin_sampling(raw);
+        return;
+    }
+    count_holds();
+    const struct za_dict *d = za_leave_begin(&dicts, za_os->now());
+    if (d && d->holds <= FEW_HOLDS)
+        stage = STAGE_CLEARING;
+}
+
+/* A step of leaving; true: there is more. */
+static bool clear(void)
+{
+    if (za_leave_step(&dicts))
+        return true;
+    za_store_reclaim(za_pg.store);
+    sweep_shelf();
+    if (za_leave_over(&dicts, za_os->now()) && stage == STAGE_CLEARING)
+        stage = STAGE_IDLE;
+    return false;
 }
 
 /* A piece of work on the dictionary, once a turn; true: there is more. */
 bool za_dense_turn(void)
 {
+    if (stage == STAGE_CLEARING || dicts.leaving != ZA_DICT_NONE)
+        return clear();
     if (stage == STAGE_SAMPLING && sample_seen > 4 * sample_every * ZA_UNITS_PER_CHUNK)
         stage = STAGE_TRAINING; /* enough has come along, even if the plan wanted more */
     if (stage != STAGE_TRAINING)
@@ -495,12 +588,7 @@ bool za_dense_turn(void)
 void za_dense_sweep(void)
 {
     look_whether_it_pays();
-    for (uint32_t id = 1; id < ZA_DICTS_MAX; id++)
-        if (dicts.slot[id])
-            dicts.slot[id]->holds =
-                za_store_blobs_of(za_pg.store, za_codec_word(ZA_CODEC_ZSTD, id));
-    if (za_store_quiet(za_pg.store))
-        (void)za_dicts_sweep(&dicts);
+    sweep_shelf();
 }
 
 /* --- a unit -------------------------------------------------------------- */
@@ -524,6 +612,27 @@ static bool unit_is_fast(size_t first, bool *theirs)
     return false;
 }
 
+/* A cluster; false: no memory. */
+static bool pack_stored(size_t first)
+{
+    struct cluster c;
+    gather(first, &c);
+    scrub(&c);
+    return pack_cluster(&c);
+}
+
+bool za_dense_again(size_t unit)
+{
+    size_t first = unit * za_pg.unit_pages;
+    if (!open_rooms() || !za_filing_slack())
+        return false;
+    za_scrub_begin();
+    for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages)
+        if (za_leave_held(&dicts, first + i, za_pg.cluster_pages) && !pack_stored(first + i))
+            return false;
+    return true;
+}
+
 enum za_dense_end za_dense_unit(size_t unit)
 {
     uint64_t raw = stored_raw();
@@ -533,24 +642,21 @@ enum za_dense_end za_dense_unit(size_t unit)
         return theirs ? ZA_DENSE_REFUSED : ZA_DENSE_DONE; /* the parent may be gone some day */
     if (!za_dense_possible() || !open_rooms())
         return ZA_DENSE_REFUSED;
-    if (stage == STAGE_IDLE && wants_dictionary(raw))
-        begin_sampling(raw);
-    if (stage == STAGE_TRAINING)
+    if (stage == STAGE_IDLE && dicts.leaving == ZA_DICT_NONE && wants_dictionary(raw))
+        begin_dictionary(raw);
+    if (stage == STAGE_TRAINING || stage == STAGE_CLEARING)
         return ZA_DENSE_LATER;
     if (!za_filing_slack())
         return ZA_DENSE_FULL;
     za_scrub_begin();
     for (unsigned i = 0; i < za_pg.unit_pages; i += za_pg.cluster_pages) {
-        struct cluster c;
         if (!any_fast(first + i, &theirs))
             continue;
         if (stage == STAGE_SAMPLING) {
             sample(first + i);
             continue;
         }
-        gather(first + i, &c);
-        scrub(&c);
-        pack_cluster(&c);
+        (void)pack_stored(first + i);
     }
     return stage == STAGE_IDLE ? ZA_DENSE_DONE : ZA_DENSE_LATER;
 }
@@ -563,6 +669,7 @@ void za_dense_forget(void)
     za_dicts_free(&dicts);
     memset(&dicts, 0, sizeof(dicts));
     attempt = (struct za_attempt){0};
+    za_leave_forget();
     stage = STAGE_IDLE;
     reopen_rooms();
 }

@@ -22,6 +22,10 @@ bool za_dense_idle(void);     /* no dictionary is in the making */
 bool za_dense_turn(void);
 void za_dense_sweep(void);
 void za_dense_forget(void);
+/* Blobs of this codec word are to be no more: their dictionary leaves. */
+bool za_dense_goes(uint32_t codec_word);
+/* Packs again what of the unit is in such blobs.  False: there is no room, nor memory. */
+bool za_dense_again(size_t unit);
 const struct za_dicts *za_dense_dicts(void);
 size_t za_dense_bytes(void);   /* mapped for rooms, dictionaries and training */
 size_t za_dense_leaving(void); /* for training: until the dictionary is made */

@@ -138,7 +138,7 @@ static bool load(const struct za_index_entry *e, enum za_share_of of)
         return true;
     if (!meant(e, &v))
         return false;
-    if (!v.bytes) /* in a file: not worth a read */
+    if (!v.bytes || za_dense_goes(v.codec)) /* in a file: not worth a read */
         return false;
     if (of == ZA_SHARE_DENSE && za_codec_of(v.codec) != ZA_CODEC_ZSTD)
         return false;

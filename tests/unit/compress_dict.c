@@ -196,6 +196,43 @@ UNIT_TEST(a_full_shelf_says_so)
     CHECK_EQ(mapped_bytes, 0);
 }
 
+static uint32_t told(struct za_dicts *ds)
+{
+    const struct za_dict *d = za_dicts_leave(ds);
+
+    CHECK_EQ(d ? d->id : ZA_DICT_NONE, ds->leaving);
+    return ds->leaving;
+}
+
+UNIT_TEST(the_one_with_fewest_holds_leaves)
+{
+    struct za_dicts ds = {.current = NULL};
+
+    CHECK_EQ(told(&ds), ZA_DICT_NONE);
+    CHECK(za_dicts_put(&ds, dict(1000)));
+    CHECK_EQ(told(&ds), ZA_DICT_NONE); /* it is the current one */
+    for (uint32_t id = 2; id < 6; id++)
+        CHECK(za_dicts_put(&ds, dict(1000)));
+    for (uint32_t id = 1; id < 6; id++)
+        ds.slot[id]->holds = id % 3 * 10 + 5; /* 15 25 5 15 25 */
+    CHECK_EQ(told(&ds), 3);
+    za_dicts_stay(&ds, ZA_DICTS_IN_VAIN);
+    CHECK_EQ(told(&ds), 1);
+    za_dicts_stay(&ds, ZA_DICTS_NO_NEED);
+    CHECK_EQ(told(&ds), 1); /* nothing was in vain */
+    ds.slot[1]->holds = 0;
+    CHECK_EQ(za_dicts_sweep(&ds), 1);
+    CHECK_EQ(ds.leaving, ZA_DICT_NONE); /* it has left */
+    for (int others = 0; others < 2; others++) {
+        (void)told(&ds);
+        za_dicts_stay(&ds, ZA_DICTS_IN_VAIN);
+    }
+    CHECK_EQ(told(&ds), 3); /* all were asked, the first one twice */
+    za_dicts_free(&ds);
+    CHECK_EQ(ds.leaving, ZA_DICT_NONE);
+    CHECK_EQ(mapped_bytes, 0);
+}
+
 UNIT_TEST(no_dictionary_needs_no_hold)
 {
     struct za_dicts ds = {.current = NULL};
