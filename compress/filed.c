@@ -14,8 +14,9 @@
  * file to file, never back to memory.
  *
  * I1  Nothing has changed when a write fails: words are stored after it.
- * I2  A segment that cannot be read back is left where it is; its blobs are read when somebody
- *     needs them, and then it is fatal.
+ * I2  A segment that cannot be read back is left where it is, and not tried again: one bad block
+ *     must not keep the others from being emptied.  Its blobs are read when somebody needs them,
+ *     and then it is fatal.
  *
  * Locks: none (W only, but za_store_load).  May sleep: in I/O.  May fault: own memory only.
  * Allocates: via ops, for as long as a step takes, and indexes.
@@ -37,6 +38,7 @@ struct batch {
     struct za_tier_place place;
     uint32_t n, bytes; /* blobs, and their bytes in the image */
     uint32_t moved;    /* with headers */
+    int error;         /* what ended the gathering from files: I2 */
     struct za_filed blob[BATCH_BLOBS];
     struct za_reader reader;
     char image[ZA_SEGMENT_BYTES] __attribute__((aligned(ZA_TIER_BLOCK)));
@@ -98,20 +100,37 @@ static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
     return true;
 }
 
-/* False: the image is full, or the file cannot be read (I2). */
+/* I2: what has been gathered of it leaves the batch. */
+static void leave_out(struct batch *b, uint32_t slot, uint32_t n, int error)
+{
+    za_segment_at(&b->s->segments, slot)->picked = 1;
+    while (b->n > n) {
+        const struct za_filed *f = &b->blob[--b->n];
+        b->bytes = f->at;
+        b->moved -= za_blob_bytes(za_blob_size(&f->head));
+    }
+    b->error = error;
+}
+
+/* False: the image is full, or the segment cannot be read: one that may take long is enough. */
 static bool gather_file(struct batch *b, uint32_t slot)
 {
     const struct za_segment *seg = za_segment_at(&b->s->segments, slot);
     const struct za_index *x = (const struct za_index *)(const void *)seg->base;
     struct za_tier_place p = where(seg, slot);
+    uint32_t before = b->n;
     for (uint32_t i = 0; i < x->n; i++) {
         const struct za_filed *f = &x->blob[i];
         if (!lives_at(b->s, &f->head, (uint64_t)slot << 16 | i))
             continue;
         uint32_t size = za_blob_size(&f->head);
-        if (!fits(b, size) ||
-            za_tier_read(&b->s->tier, &p, &b->reader, f->at, size, b->image + b->bytes) < 0)
+        if (!fits(b, size))
             return false;
+        int r = za_tier_read(&b->s->tier, &p, &b->reader, f->at, size, b->image + b->bytes);
+        if (r < 0) {
+            leave_out(b, slot, before, r);
+            return false;
+        }
         note(b, &f->head);
     }
     return true;
@@ -236,25 +255,44 @@ static bool is_sparse(const struct za_segment *seg)
     return seg->live < seg->used / 2;
 }
 
+/* The first from `slot` on that is to be emptied: of file `old`, or of the sparse; 0: none. */
+static uint32_t source(const struct za_segments *ss, int old, uint32_t slot)
+{
+    for (; slot < ss->high; slot++) {
+        const struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state == ZA_SEG_FILED && !seg->picked &&
+            (old >= 0 ? seg->file == old + 1 : is_sparse(seg)))
+            return slot;
+    }
+    return 0;
+}
+
+/* Where a step begins; *old: the file that is to be emptied, or -1. */
+static uint32_t first_source(struct za_store *s, int *old)
+{
+    const struct za_segments *ss = &s->segments;
+    uint64_t dead = ss->filed_used - ss->filed_live;
+    *old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
+    uint32_t slot = *old >= 0 ? source(ss, *old, 1) : 0;
+    if (slot)
+        return slot;
+    *old = -1;
+    return dead < SPARSE_LEAST || dead < ss->filed_used / SPARSE_SHARE ? 0 : source(ss, *old, 1);
+}
+
 int64_t za_store_refile(struct za_store *s)
 {
-    struct za_segments *ss = &s->segments;
-    uint64_t dead = ss->filed_used - ss->filed_live;
-    int old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
-    if (old < 0 && (dead < SPARSE_LEAST || dead < ss->filed_used / SPARSE_SHARE))
-        return 0;
-    struct batch *b = begin(s);
+    int old;
+    uint32_t slot = first_source(s, &old);
+    struct batch *b = slot ? begin(s) : NULL;
     if (!b)
         return 0;
-    for (uint32_t slot = 1; slot < ss->high; slot++) {
-        const struct za_segment *seg = za_segment_at(ss, slot);
-        bool from = old >= 0 ? seg->file == old + 1 : is_sparse(seg);
-        if (seg->state == ZA_SEG_FILED && from && !gather_file(b, slot))
-            break;
-    }
+    while (slot && gather_file(b, slot))
+        slot = source(&s->segments, old, slot + 1);
+    int error = b->error;
     int64_t r = end(b, 1);
     za_stat_add(ZA_STAT_FILE_MOVED, r > 0 ? r : 0);
-    return r;
+    return r ? r : error;
 }
 
 /* ---- what is left behind ---- */
