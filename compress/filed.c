@@ -36,6 +36,7 @@
 struct batch {
     struct za_store *s;
     struct za_tier_place place;
+    uint32_t room;     /* bytes that may be written */
     uint32_t n, bytes; /* blobs, and their bytes in the image */
     uint32_t moved;    /* with headers */
     int error;         /* what ended the gathering from files: I2 */
@@ -62,7 +63,7 @@ int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct
 
 static bool fits(const struct batch *b, uint32_t size)
 {
-    return b->n < BATCH_BLOBS && b->bytes + za_align_up(size, ZA_GRAIN) <= ZA_SEGMENT_BYTES;
+    return b->n < BATCH_BLOBS && b->bytes + za_align_up(size, ZA_GRAIN) <= b->room;
 }
 
 /* The blob's bytes are in the image already. */
@@ -207,12 +208,20 @@ static int write_out(struct batch *b)
 
 /* ---- steps ---- */
 
-static struct batch *begin(struct za_store *s)
+/* 0, or -errno. */
+static int begin(struct za_store *s, enum za_tier_use use, struct batch **out)
 {
-    struct batch *b = s->tier.keys ? s->ops.map(sizeof(*b)) : NULL;
-    if (b)
-        b->s = s;
-    return b;
+    if (!s->tier.keys)
+        return -ENOENT;
+    uint32_t room = za_tier_room(&s->tier, use);
+    if (room == 0)
+        return -EDQUOT;
+    struct batch *b = *out = s->ops.map(sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    b->s = s;
+    b->room = room;
+    return 0;
 }
 
 static int64_t end(struct batch *b, uint32_t least)
@@ -232,9 +241,10 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
     bool poor = rule->dense_only && ss->poor; /* then only if there is a younger one */
     if (!coldest(ss, rule, poor ? ss->poor : 0, poor ? ss->poor_mark : 0))
         return 0;
-    struct batch *b = begin(s);
-    if (!b)
-        return -ENOMEM;
+    struct batch *b;
+    int begun = begin(s, ZA_TIER_COMES, &b);
+    if (begun < 0)
+        return begun;
     uint32_t last = 0, slot = 0;
     uint64_t mark = 0;
     while ((slot = coldest(ss, rule, last, mark)) != 0 &&
@@ -242,7 +252,7 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
         last = slot;
         mark = za_segment_at(ss, slot)->mark;
     }
-    int64_t r = end(b, rule->least);
+    int64_t r = end(b, za_min(rule->least, b->room / 2));
     if (rule->dense_only) {
         ss->poor = r == 0 ? last : 0;
         ss->poor_mark = mark;
@@ -267,28 +277,38 @@ static uint32_t source(const struct za_segments *ss, int old, uint32_t slot)
     return 0;
 }
 
+/* Is so much dead in the files that it is worth a step? Of a small limit, less is. */
+static bool much_dead(const struct za_store *s)
+{
+    const struct za_segments *ss = &s->segments;
+    uint64_t dead = ss->filed_used - ss->filed_live, max = s->tier.max_bytes;
+    uint64_t least = max ? za_min(SPARSE_LEAST, max / SPARSE_SHARE) : SPARSE_LEAST;
+    return dead >= least && dead >= ss->filed_used / SPARSE_SHARE;
+}
+
 /* Where a step begins; *old: the file that is to be emptied, or -1. */
 static uint32_t first_source(struct za_store *s, int *old)
 {
     const struct za_segments *ss = &s->segments;
-    uint64_t dead = ss->filed_used - ss->filed_live;
     *old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
     uint32_t slot = *old >= 0 ? source(ss, *old, 1) : 0;
     if (slot)
         return slot;
     *old = -1;
-    return dead < SPARSE_LEAST || dead < ss->filed_used / SPARSE_SHARE ? 0 : source(ss, *old, 1);
+    return much_dead(s) ? source(ss, *old, 1) : 0;
 }
 
 int64_t za_store_refile(struct za_store *s)
 {
+    const struct za_segments *ss = &s->segments;
     int old;
     uint32_t slot = first_source(s, &old);
-    struct batch *b = slot ? begin(s) : NULL;
-    if (!b)
-        return 0;
+    struct batch *b;
+    int begun = slot ? begin(s, ZA_TIER_MOVES, &b) : 0;
+    if (!slot || begun < 0) /* or there will be room without more ado */
+        return begun == -EDQUOT && (ss->young || ss->aged) ? 0 : begun;
     while (slot && gather_file(b, slot))
-        slot = source(&s->segments, old, slot + 1);
+        slot = source(ss, old, slot + 1);
     int error = b->error;
     int64_t r = end(b, 1);
     za_stat_add(ZA_STAT_FILE_MOVED, r > 0 ? r : 0);

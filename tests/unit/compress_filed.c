@@ -475,6 +475,40 @@ UNIT_TEST(file_max_is_a_limit)
     model_free(&m);
 }
 
+/* Space that has died is won back below the limit, and what waited in memory goes then. */
+static void full_and_thinned_out(uint64_t max_bytes)
+{
+    struct model m = filed_new(6000, 7);
+    int64_t r;
+
+    za_store_tier(m.s)->max_bytes = max_bytes;
+    puts_some(&m, 12000);
+    za_store_close(m.s);
+    while ((r = za_store_file(m.s, &all)) > 0)
+        ;
+    CHECK_EQ(r, -EDQUOT);
+    (void)thin_out(&m);
+    puts_some(&m, 3000);
+    uint64_t before = stats(m.s).file_live_bytes;
+    CHECK(before > 0);
+    for (unsigned i = 0; i < 64; i++) {
+        (void)za_store_file(m.s, &all);
+        CHECK(za_store_refile(m.s) >= 0);
+        model_reclaim(&m);
+        CHECK(blocks_of(za_store_tier(m.s)) <= max_bytes);
+    }
+    CHECK(stats(m.s).file_live_bytes > 3 * before / 2);
+    model_check(&m);
+    model_free(&m);
+}
+
+UNIT_TEST(a_full_tier_wins_dead_space_back)
+{
+    full_and_thinned_out(8 * SEGMENT);
+    full_and_thinned_out(3 * SEGMENT);
+    full_and_thinned_out(SEGMENT);
+}
+
 /* The signal is for the thread that writes; ours block it. */
 UNIT_TEST(a_limit_on_file_sizes_is_an_error)
 {
