@@ -375,9 +375,11 @@ bool za_store_has_filed(const struct za_store *s)
     return __atomic_load_n(&s->segments.filed, __ATOMIC_RELAXED) != 0;
 }
 
-uint64_t za_store_segments(const struct za_store *s)
+uint64_t za_store_held(const struct za_store *s)
 {
-    return (s->segments.mapped - (s->segments.spare != 0)) * ZA_SEGMENT_BYTES;
+    const struct za_segments *ss = &s->segments;
+    uint64_t spare = ss->spare ? za_segment_at(ss, ss->spare)->held : 0;
+    return (ss->held - spare) * ZA_SEGMENT_BLOCK;
 }
 
 struct za_tier *za_store_tier(struct za_store *s)

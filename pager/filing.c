@@ -44,6 +44,7 @@
 #define RETRY_MAX_NS (1024 * ZA_NS_PER_S)
 #define ROOM_STEPS 4u
 #define SQUEEZE_BYTES (2 * ZA_MIB)
+#define MARGIN_SHARE 16u /* of max_store: for the next blobs, and for what is moved */
 
 /* Who reads has a place for what it reads. */
 struct seat {
@@ -120,7 +121,7 @@ static bool file_all(void)
 static bool nearly_full(void)
 {
     uint64_t max = za_conf.max_store;
-    return max && za_store_segments(za_pg.store) >= max - max / 8;
+    return max && za_store_held(za_pg.store) >= max - max / 8;
 }
 
 static bool file_cold(uint64_t now)
@@ -174,7 +175,7 @@ void za_filing_all(void)
 bool za_filing_full(void)
 {
     uint64_t max = za_conf.max_store;
-    return max && za_store_segments(za_pg.store) + ZA_MIB > max;
+    return max && za_store_held(za_pg.store) > max - za_min(ZA_MIB, max / MARGIN_SHARE);
 }
 
 bool za_filing_room(void)
@@ -194,11 +195,11 @@ bool za_filing_room(void)
 bool za_filing_slack(void)
 {
     uint64_t max = za_conf.max_store;
-    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_segments(za_pg.store) > max; i++) {
+    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_held(za_pg.store) > max; i++) {
         (void)za_store_compact(za_pg.store, SQUEEZE_BYTES);
         za_store_reclaim(za_pg.store);
     }
-    return !max || za_store_segments(za_pg.store) <= max;
+    return !max || za_store_held(za_pg.store) <= max;
 }
 
 /* ---- reading ---- */

@@ -399,6 +399,8 @@ UNIT_TEST(beyond_max_store_nothing_is_packed)
     start_bounded(false);
     CHECK(za_stat_get(ZA_STAT_PG_REFUSED_FULL) > 0);
     CHECK(za_stat_get(ZA_STAT_ST_MAPPED) <= 3 * ZA_MIB);
+    CHECK(za_stat_get(ZA_STAT_ST_HELD) <= 2 * ZA_MIB);
+    CHECK(za_stat_get(ZA_STAT_ST_LIVE) > 2 * ZA_MIB * 7 / 8); /* what is allowed is used */
     CHECK(region_present(0, HEAVY) > HEAVY / 4);
     CHECK(za_stat_get(ZA_STAT_PG_STORED) > 0);
     CHECK(heavy_holds());
