@@ -14,8 +14,9 @@
  * file to file, never back to memory.
  *
  * I1  Nothing has changed when a write fails: words are stored after it.
- * I2  A segment that cannot be read back is left where it is; its blobs are read when somebody
- *     needs them, and then it is fatal.
+ * I2  A segment that cannot be read back is left where it is, and not tried again: one bad block
+ *     must not keep the others from being emptied.  Its blobs are read when somebody needs them,
+ *     and then it is fatal.
  *
  * Locks: none (W only, but za_store_load).  May sleep: in I/O.  May fault: own memory only.
  * Allocates: via ops, for as long as a step takes, and indexes.
@@ -35,8 +36,10 @@
 struct batch {
     struct za_store *s;
     struct za_tier_place place;
+    uint32_t room;     /* bytes that may be written */
     uint32_t n, bytes; /* blobs, and their bytes in the image */
     uint32_t moved;    /* with headers */
+    int error;         /* what ended the gathering from files: I2 */
     struct za_filed blob[BATCH_BLOBS];
     struct za_reader reader;
     char image[ZA_SEGMENT_BYTES] __attribute__((aligned(ZA_TIER_BLOCK)));
@@ -60,7 +63,7 @@ int za_store_load(const struct za_store *s, const struct za_blob_view *v, struct
 
 static bool fits(const struct batch *b, uint32_t size)
 {
-    return b->n < BATCH_BLOBS && b->bytes + za_align_up(size, ZA_GRAIN) <= ZA_SEGMENT_BYTES;
+    return b->n < BATCH_BLOBS && b->bytes + za_align_up(size, ZA_GRAIN) <= b->room;
 }
 
 /* The blob's bytes are in the image already. */
@@ -98,20 +101,37 @@ static bool gather_memory(struct batch *b, uint32_t slot, bool dense_only)
     return true;
 }
 
-/* False: the image is full, or the file cannot be read (I2). */
+/* I2: what has been gathered of it leaves the batch. */
+static void leave_out(struct batch *b, uint32_t slot, uint32_t n, int error)
+{
+    za_segment_at(&b->s->segments, slot)->picked = 1;
+    while (b->n > n) {
+        const struct za_filed *f = &b->blob[--b->n];
+        b->bytes = f->at;
+        b->moved -= za_blob_bytes(za_blob_size(&f->head));
+    }
+    b->error = error;
+}
+
+/* False: the image is full, or the segment cannot be read: one that may take long is enough. */
 static bool gather_file(struct batch *b, uint32_t slot)
 {
     const struct za_segment *seg = za_segment_at(&b->s->segments, slot);
     const struct za_index *x = (const struct za_index *)(const void *)seg->base;
     struct za_tier_place p = where(seg, slot);
+    uint32_t before = b->n;
     for (uint32_t i = 0; i < x->n; i++) {
         const struct za_filed *f = &x->blob[i];
         if (!lives_at(b->s, &f->head, (uint64_t)slot << 16 | i))
             continue;
         uint32_t size = za_blob_size(&f->head);
-        if (!fits(b, size) ||
-            za_tier_read(&b->s->tier, &p, &b->reader, f->at, size, b->image + b->bytes) < 0)
+        if (!fits(b, size))
             return false;
+        int r = za_tier_read(&b->s->tier, &p, &b->reader, f->at, size, b->image + b->bytes);
+        if (r < 0) {
+            leave_out(b, slot, before, r);
+            return false;
+        }
         note(b, &f->head);
     }
     return true;
@@ -188,12 +208,20 @@ static int write_out(struct batch *b)
 
 /* ---- steps ---- */
 
-static struct batch *begin(struct za_store *s)
+/* 0, or -errno. */
+static int begin(struct za_store *s, enum za_tier_use use, struct batch **out)
 {
-    struct batch *b = s->tier.keys ? s->ops.map(sizeof(*b)) : NULL;
-    if (b)
-        b->s = s;
-    return b;
+    if (!s->tier.keys)
+        return -ENOENT;
+    uint32_t room = za_tier_room(&s->tier, use);
+    if (room == 0)
+        return -EDQUOT;
+    struct batch *b = *out = s->ops.map(sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    b->s = s;
+    b->room = room;
+    return 0;
 }
 
 static int64_t end(struct batch *b, uint32_t least)
@@ -213,9 +241,10 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
     bool poor = rule->dense_only && ss->poor; /* then only if there is a younger one */
     if (!coldest(ss, rule, poor ? ss->poor : 0, poor ? ss->poor_mark : 0))
         return 0;
-    struct batch *b = begin(s);
-    if (!b)
-        return -ENOMEM;
+    struct batch *b;
+    int begun = begin(s, ZA_TIER_COMES, &b);
+    if (begun < 0)
+        return begun;
     uint32_t last = 0, slot = 0;
     uint64_t mark = 0;
     while ((slot = coldest(ss, rule, last, mark)) != 0 &&
@@ -223,7 +252,7 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule)
         last = slot;
         mark = za_segment_at(ss, slot)->mark;
     }
-    int64_t r = end(b, rule->least);
+    int64_t r = end(b, za_min(rule->least, b->room / 2));
     if (rule->dense_only) {
         ss->poor = r == 0 ? last : 0;
         ss->poor_mark = mark;
@@ -236,25 +265,54 @@ static bool is_sparse(const struct za_segment *seg)
     return seg->live < seg->used / 2;
 }
 
+/* The first from `slot` on that is to be emptied: of file `old`, or of the sparse; 0: none. */
+static uint32_t source(const struct za_segments *ss, int old, uint32_t slot)
+{
+    for (; slot < ss->high; slot++) {
+        const struct za_segment *seg = za_segment_at(ss, slot);
+        if (seg->state == ZA_SEG_FILED && !seg->picked &&
+            (old >= 0 ? seg->file == old + 1 : is_sparse(seg)))
+            return slot;
+    }
+    return 0;
+}
+
+/* Is so much dead in the files that it is worth a step? Of a small limit, less is. */
+static bool much_dead(const struct za_store *s)
+{
+    const struct za_segments *ss = &s->segments;
+    uint64_t dead = ss->filed_used - ss->filed_live, max = s->tier.max_bytes;
+    uint64_t least = max ? za_min(SPARSE_LEAST, max / SPARSE_SHARE) : SPARSE_LEAST;
+    return dead >= least && dead >= ss->filed_used / SPARSE_SHARE;
+}
+
+/* Where a step begins; *old: the file that is to be emptied, or -1. */
+static uint32_t first_source(struct za_store *s, int *old)
+{
+    const struct za_segments *ss = &s->segments;
+    *old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
+    uint32_t slot = *old >= 0 ? source(ss, *old, 1) : 0;
+    if (slot)
+        return slot;
+    *old = -1;
+    return much_dead(s) ? source(ss, *old, 1) : 0;
+}
+
 int64_t za_store_refile(struct za_store *s)
 {
-    struct za_segments *ss = &s->segments;
-    uint64_t dead = ss->filed_used - ss->filed_live;
-    int old = s->tier.keys ? za_tier_oldest(&s->tier) : -1;
-    if (old < 0 && (dead < SPARSE_LEAST || dead < ss->filed_used / SPARSE_SHARE))
-        return 0;
-    struct batch *b = begin(s);
-    if (!b)
-        return 0;
-    for (uint32_t slot = 1; slot < ss->high; slot++) {
-        const struct za_segment *seg = za_segment_at(ss, slot);
-        bool from = old >= 0 ? seg->file == old + 1 : is_sparse(seg);
-        if (seg->state == ZA_SEG_FILED && from && !gather_file(b, slot))
-            break;
-    }
+    const struct za_segments *ss = &s->segments;
+    int old;
+    uint32_t slot = first_source(s, &old);
+    struct batch *b;
+    int begun = slot ? begin(s, ZA_TIER_MOVES, &b) : 0;
+    if (!slot || begun < 0) /* or there will be room without more ado */
+        return begun == -EDQUOT && (ss->young || ss->aged) ? 0 : begun;
+    while (slot && gather_file(b, slot))
+        slot = source(ss, old, slot + 1);
+    int error = b->error;
     int64_t r = end(b, 1);
     za_stat_add(ZA_STAT_FILE_MOVED, r > 0 ? r : 0);
-    return r;
+    return r ? r : error;
 }
 
 /* ---- what is left behind ---- */
@@ -317,9 +375,11 @@ bool za_store_has_filed(const struct za_store *s)
     return __atomic_load_n(&s->segments.filed, __ATOMIC_RELAXED) != 0;
 }
 
-uint64_t za_store_segments(const struct za_store *s)
+uint64_t za_store_held(const struct za_store *s)
 {
-    return (s->segments.mapped - (s->segments.spare != 0)) * ZA_SEGMENT_BYTES;
+    const struct za_segments *ss = &s->segments;
+    uint64_t spare = ss->spare ? za_segment_at(ss, ss->spare)->held : 0;
+    return (ss->held - spare) * ZA_SEGMENT_BLOCK;
 }
 
 struct za_tier *za_store_tier(struct za_store *s)

@@ -62,7 +62,8 @@ struct za_segment {
     uint32_t live;                 /* W  bytes of living blobs */
     uint32_t next;                 /* W  in the list its state implies */
     uint16_t held;                 /* W  blocks from the front that hold memory: I6 */
-    uint8_t state : 7, picked : 1; /* W  enum za_segment_state; nothing in it is packed densely */
+    uint8_t state : 7, picked : 1; /* W  enum za_segment_state; CLOSED: nothing in it is packed
+                                      densely; FILED: it could not be read (filed.c) */
     uint8_t file;                  /* P  0: in memory; else 1 + the index of its file */
     uint64_t mark; /* S  CLOSED: when, or ZA_INHERITED; FILED: P, serial of its write */
 };

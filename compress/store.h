@@ -120,8 +120,8 @@ int64_t za_store_file(struct za_store *s, const struct za_file_rule *rule);
 int64_t za_store_refile(struct za_store *s);
 /* WRITER.  What is put from now on stands in a new segment: all there is now may go. */
 void za_store_close(struct za_store *s);
-bool za_store_has_filed(const struct za_store *s);    /* any thread: a file is needed */
-uint64_t za_store_segments(const struct za_store *s); /* WRITER.  Bytes mapped, but for a spare */
+bool za_store_has_filed(const struct za_store *s); /* any thread: a file is needed */
+uint64_t za_store_held(const struct za_store *s);  /* WRITER.  Memory, but for a spare */
 struct za_tier *za_store_tier(struct za_store *s);
 /*
  * READER, or WRITER, with a reader of its own: the bytes of a blob in a file (view.size, to be had

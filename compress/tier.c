@@ -153,12 +153,26 @@ int za_tier_oldest(struct za_tier *t)
 
 /* ---- writing and reading ---- */
 
+/*
+ * What is kept for moving takes the living half of any segment, and more: from memory there come no
+ * larger ones than the other part of max_bytes has room for.
+ */
+uint32_t za_tier_room(const struct za_tier *t, enum za_tier_use use)
+{
+    uint64_t kept = use == ZA_TIER_MOVES ? 0 : za_min(ZA_SEGMENT_BYTES, t->max_bytes / 2);
+    uint64_t taken = occupied(t, true) + kept;
+    uint64_t room = taken < t->max_bytes ? t->max_bytes - taken : 0;
+    if (!t->max_bytes)
+        return ZA_SEGMENT_BYTES;
+    if (room < za_min(ZA_SEGMENT_BYTES / 2, t->max_bytes / 4))
+        return 0;
+    return (uint32_t)za_align_down(za_min(room, ZA_SEGMENT_BYTES), ZA_TIER_BLOCK);
+}
+
 int za_tier_write(struct za_tier *t, uint32_t slot, char *image, uint32_t bytes,
                   struct za_tier_place *p)
 {
     uint32_t blocks = whole_blocks(bytes);
-    if (t->max_bytes && occupied(t, true) + blocks > t->max_bytes)
-        return -EDQUOT;
     int i = choose(t);
     if (i < 0)
         return i;

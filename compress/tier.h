@@ -27,6 +27,10 @@
  * nonce is the serial number of the write, which no two writes of a process share; a child writes
  * to files of its own only, with their own keys.
  *
+ * A limit on what the files take (max_bytes) keeps a part for moving, which alone makes room: what
+ * comes from memory stops below it. So a full tier can still empty its sparse segments, as large as
+ * they may be.
+ *
  * Invariants
  * I1  A file is written and punched only by its owner, and only while it is not sealed.
  * I2  No two writes have the same key and the same serial number.
@@ -96,8 +100,14 @@ void za_tier_close(struct za_tier *t, const struct za_store_ops *ops); /* files 
 /* As close, in a child that has none of the descriptors. */
 void za_tier_forget(struct za_tier *t, const struct za_store_ops *ops);
 /*
- * Encrypts `image` where it stands (room for whole blocks) and writes it; *p says where.  -errno:
- * nothing has changed.
+ * Bytes that may be written at once, in whole blocks, a segment at most: of what comes from memory,
+ * or of what is moved within the files.  0: not enough for segments that are not too many and small.
+ */
+enum za_tier_use { ZA_TIER_COMES, ZA_TIER_MOVES };
+uint32_t za_tier_room(const struct za_tier *t, enum za_tier_use use);
+/*
+ * Encrypts `image` where it stands (room for whole blocks) and writes it; *p says where.  How much may
+ * be written is the caller's to ask before.  -errno: nothing has changed.
  */
 int za_tier_write(struct za_tier *t, uint32_t slot, char *image, uint32_t bytes,
                   struct za_tier_place *p);

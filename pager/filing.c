@@ -7,7 +7,8 @@
  * their time (plan.c). Above max_store the coldest go whatever their age and codec, and where none
  * can go nothing more is packed. The program waits for none of
  * this: W writes, within its budget, up to a segment a turn. What a full or failing disk refuses
- * stays in memory, and is tried again after a while, each time a longer one.
+ * stays in memory, and is tried again after a while, each time a longer one. What is moved within
+ * the files, to win back what has died there, waits for itself only: it is what makes room.
  *
  * F reads: it waits for the disk, and with it whoever else faults. It reads 64 KiB around what it
  * was asked for, since neighbours were packed, and filed, together. So nothing that a read from the
@@ -43,6 +44,7 @@
 #define RETRY_MAX_NS (1024 * ZA_NS_PER_S)
 #define ROOM_STEPS 4u
 #define SQUEEZE_BYTES (2 * ZA_MIB)
+#define MARGIN_SHARE 16u /* of max_store: for the next blobs, and for what is moved */
 
 /* Who reads has a place for what it reads. */
 struct seat {
@@ -51,8 +53,12 @@ struct seat {
 };
 static struct seat seats[2]; /* W's, F's */
 
-static uint64_t retry_at, retry_ns; /* after a refusal */
-static bool lent;                   /* the forking thread's and W's, by turns */
+/* After a refusal. */
+struct retry {
+    uint64_t at, ns;
+};
+static struct retry out, within; /* to the files, from file to file */
+static bool lent;                /* the forking thread's and W's, by turns */
 
 static struct za_tier *tier(void)
 {
@@ -87,42 +93,50 @@ void za_filing_open(void)
 
 /* ---- steps of W ---- */
 
-static void refused(int64_t r)
+static void refused(struct retry *retry, int64_t r)
 {
     bool full = r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
     za_stat_add(full ? ZA_STAT_FILE_FULL : ZA_STAT_FILE_FAILED, 1);
-    retry_ns = retry_ns ? za_min(2 * retry_ns, RETRY_MAX_NS) : RETRY_MIN_NS;
-    retry_at = za_os->now() + retry_ns;
+    retry->ns = retry->ns ? za_min(2 * retry->ns, RETRY_MAX_NS) : RETRY_MIN_NS;
+    retry->at = za_os->now() + retry->ns;
 }
 
 /* True: something has moved. */
-static bool judge(int64_t r)
+static bool judge(struct retry *retry, int64_t r)
 {
     if (r < 0)
-        refused(r);
+        refused(retry, r);
     else if (r > 0)
-        retry_ns = retry_at = 0;
+        *retry = (struct retry){0};
     return r > 0;
 }
 
 static bool file_all(void)
 {
     static const struct za_file_rule all = {UINT64_MAX, 1, false};
-    return judge(za_store_file(za_pg.store, &all));
+    return judge(&out, za_store_file(za_pg.store, &all));
 }
 
 /* Above this W begins to file, so that packing need not wait. */
 static bool nearly_full(void)
 {
     uint64_t max = za_conf.max_store;
-    return max && za_store_segments(za_pg.store) >= max - max / 8;
+    return max && za_store_held(za_pg.store) >= max - max / 8;
 }
 
 static bool file_cold(uint64_t now)
 {
     uint64_t age = AGES * (za_conf.dense_ms ? za_conf.dense_ms : za_conf.cold_ms), ms = ms_of(now);
     struct za_file_rule rule = {ms > age ? ms - age : 0, WORTH, za_conf.dense_ms != 0};
-    return judge(za_store_file(za_pg.store, &rule));
+    return judge(&out, za_store_file(za_pg.store, &rule));
+}
+
+static bool refile(void)
+{
+    bool moved = judge(&within, za_store_refile(za_pg.store));
+    if (moved)
+        out = (struct retry){0}; /* there will be room */
+    return moved;
 }
 
 /* Once a turn: by it blobs have their age. */
@@ -133,23 +147,25 @@ void za_filing_clock(uint64_t now)
 
 bool za_filing_turn(uint64_t now)
 {
-    if (!works() || now < retry_at)
+    bool more = false;
+    if (!works())
         return false;
-    bool more = za_conf.torture || nearly_full() ? file_all() : file_cold(now);
-    return (now >= retry_at && judge(za_store_refile(za_pg.store))) || more;
+    if (now >= out.at)
+        more = za_conf.torture || nearly_full() ? file_all() : file_cold(now);
+    return (now >= within.at && refile()) || more;
 }
 
 uint64_t za_filing_early(enum za_filing_what what)
 {
     uint64_t now = za_os->now();
     struct za_file_rule rule = {ms_of(now) + 1, WORTH, what == ZA_FILING_DENSE};
-    int64_t r = works() && now >= retry_at ? za_store_file(za_pg.store, &rule) : 0;
-    return judge(r) ? (uint64_t)r : 0;
+    int64_t r = works() && now >= out.at ? za_store_file(za_pg.store, &rule) : 0;
+    return judge(&out, r) ? (uint64_t)r : 0;
 }
 
 void za_filing_all(void)
 {
-    retry_at = 0;
+    out.at = 0;
     za_store_close(za_pg.store);
     while (works() && file_all())
         ;
@@ -159,13 +175,13 @@ void za_filing_all(void)
 bool za_filing_full(void)
 {
     uint64_t max = za_conf.max_store;
-    return max && za_store_segments(za_pg.store) + ZA_MIB > max;
+    return max && za_store_held(za_pg.store) > max - za_min(ZA_MIB, max / MARGIN_SHARE);
 }
 
 bool za_filing_room(void)
 {
     for (unsigned i = 0; i < ROOM_STEPS && za_filing_full(); i++) {
-        if (!works() || za_os->now() < retry_at || !file_all())
+        if (!works() || za_os->now() < out.at || !file_all())
             break;
         za_store_reclaim(za_pg.store);
     }
@@ -179,11 +195,11 @@ bool za_filing_room(void)
 bool za_filing_slack(void)
 {
     uint64_t max = za_conf.max_store;
-    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_segments(za_pg.store) > max; i++) {
+    for (unsigned i = 0; i < ROOM_STEPS && max && za_store_held(za_pg.store) > max; i++) {
         (void)za_store_compact(za_pg.store, SQUEEZE_BYTES);
         za_store_reclaim(za_pg.store);
     }
-    return !max || za_store_segments(za_pg.store) <= max;
+    return !max || za_store_held(za_pg.store) <= max;
 }
 
 /* ---- reading ---- */

@@ -102,15 +102,20 @@ static void give_back_page(size_t page)
         (void)za_os->purge(za_pg_mirror(page), za_pg_page_size());
 }
 
+static void refuse(size_t page, enum za_stat_id why)
+{
+    if (!take(page, ZA_PAGE_RETURNING))
+        return;
+    give_back_page(page);
+    za_stat_add(why, 1);
+}
+
 /* The pages that have no blob. */
 static void give_back(const struct batch *b, enum za_stat_id why)
 {
-    for (unsigned i = 0; i < b->n; i++) {
-        if (b->at[i].blob != ZA_BLOB_NONE || !take(b->page[i], ZA_PAGE_RETURNING))
-            continue;
-        give_back_page(b->page[i]);
-        za_stat_add(why, 1);
-    }
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->at[i].blob == ZA_BLOB_NONE)
+            refuse(b->page[i], why);
 }
 
 /*
@@ -300,7 +305,8 @@ static void leave_alone(size_t page)
 
 /*
  * The fresh pages do not compress: those whose bytes have been seen elsewhere are stored as they
- * are, each in a blob of its own. The others go back to the heap, and are left alone for long.
+ * are, each in a blob of its own, while there is room: until there is some again they go back to
+ * the heap. So do the others, which are left alone for long.
  */
 static void store_raw(struct batch *b)
 {
@@ -310,17 +316,22 @@ static void store_raw(struct batch *b)
         const char *copy = staging + at->index * size;
         if (at->blob != ZA_BLOB_NONE)
             continue;
-        if (za_share_seen(b->tag[at->index], b->page[i]))
+        bool seen = za_share_seen(b->tag[at->index], b->page[i]);
+        if (seen && !za_filing_room()) {
+            refuse(b->page[i], ZA_STAT_PG_REFUSED_FULL);
+            continue;
+        }
+        if (seen)
             at->blob = za_store_put(za_pg.store, copy, (uint32_t)size, (uint32_t)size,
                                     za_checksum(copy, size), za_codec_word(ZA_CODEC_RAW, 0), 1);
         if (at->blob == ZA_BLOB_NONE) {
             leave_alone(b->page[i]);
+            refuse(b->page[i], ZA_STAT_PG_RAW);
             continue;
         }
         za_share_note(b->tag[at->index], at->blob, 0);
         at->index = 0;
     }
-    give_back(b, ZA_STAT_PG_RAW);
 }
 
 /* ---- pages of a cluster that packs badly ------------------------------------------------------

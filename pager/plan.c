@@ -451,7 +451,7 @@ static size_t press(size_t bytes, enum pressing how, uint32_t tick, size_t *trie
         if (za_pg.units[chosen[i]].phase == ZA_UNIT_PROBED && za_pg.mover->may())
             pack(chosen[i], &za_pg.units[chosen[i]], tick);
         note_due(chosen[i]);
-        if (how != PRESS_ANY && !budget_left())
+        if (how != PRESS_ANY && (!budget_left() || za_filing_full()))
             break; /* the others are in limbo, and may be pressed again */
     }
     return (size_t)(taken_out() - before);
@@ -488,8 +488,11 @@ static void won(uint64_t bytes, uint32_t tick)
         target_check = tick;
 }
 
+/* Where max_store has no room it would be compressed in vain, every time that the target is missed. */
 static bool press_resident(uint32_t tick)
 {
+    if (!za_filing_room())
+        return false;
     size_t tried = 0, pages = press(press_bytes(above_target), pressing, tick, &tried);
     won((uint64_t)pages << za_pg.page_shift, tick);
     return pages != 0;

@@ -36,12 +36,12 @@
  *     checksum was right.
  * I2  scanned = zero + same + duplicate + unique + skipped.
  * I3  `unpacked` holds the blob `unpacked_id` as long as no store id can have been reused: within
- *     one cluster.
+ *     one cluster, in which no room is made between one look and another.
  *
  * Fork: a child's W finds the index, the secret and the store as its parent's were (page.h I8), and
  * goes on sharing with what was stored before.
  *
- * Locks: none (W only).  May sleep: in map.  May fault: no.  Allocates: the index, by os.
+ * Locks: none (W only).  May sleep: in map, in I/O.  May fault: no.  Allocates: the index, by os.
  */
 #include "pager/share.h"
 
@@ -51,6 +51,7 @@
 #include "base/remedy.h"
 #include "dedup/index.h"
 #include "pager/dense.h"
+#include "pager/filing.h"
 #include "pager/private.h"
 
 #define WINDOW 8192u      /* pages looked at, after which fewer are, unless */
@@ -241,6 +242,8 @@ uint32_t za_share_same(const char *page, uint64_t word)
     if (*known && za_store_get(za_pg.store, *known, &v) && v.codec == ZA_CODEC_SAME && v.bytes &&
         memcmp(v.bytes, &word, sizeof(word)) == 0 && za_store_share(za_pg.store, *known, 1))
         return *known;
+    if (!za_filing_room())
+        return ZA_BLOB_NONE;
     uint32_t blob = za_store_put(za_pg.store, &word, sizeof(word), (uint32_t)size,
                                  za_checksum(page, size), za_codec_word(ZA_CODEC_SAME, 0), 1);
     *known = blob;

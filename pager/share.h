@@ -28,7 +28,7 @@ uint64_t za_share_tag(const char *page);
 struct za_shared za_share_find(const char *page, uint64_t tag, enum za_share_of of);
 /* The page with this tag is stored there now. */
 void za_share_note(uint64_t tag, uint32_t blob, unsigned index);
-/* A blob of pages of this word, with one reference for the caller; ZA_BLOB_NONE: no memory. */
+/* A blob of pages of this word, with one reference for the caller; ZA_BLOB_NONE: no room. */
 uint32_t za_share_same(const char *page, uint64_t word);
 /*
  * The page with this tag does not compress.  True: another one with it did not either, so this one

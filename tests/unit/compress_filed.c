@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/stat.h"
+#include "compress/segment.h"
 #include "os/os.h"
 #include "tests/unit/compress_kit.h"
 
@@ -376,6 +377,81 @@ UNIT_TEST(no_memory_for_a_step_changes_nothing)
     model_free(&m);
 }
 
+static uint64_t bad_from; /* from there to the end of its segment the disk is bad */
+static uint64_t bad_reads;
+
+static int some_reads(int fd, void *p, size_t len, uint64_t at)
+{
+    if (at < bad_from || at >= za_align_down(bad_from, SEGMENT) + SEGMENT)
+        return za_os_linux->tier_read(fd, p, len, at);
+    bad_reads++;
+    return -EIO;
+}
+
+/* Of each segment in the file a fifth is left; returns the slot of the first of them. */
+static uint32_t thin_out(struct model *m)
+{
+    struct za_blob_view v;
+    uint32_t first = UINT32_MAX;
+
+    for (uint32_t i = m->n; i-- > 0;) {
+        CHECK(za_store_get(m->s, m->blob[i].id, &v));
+        if (i % 5) {
+            za_store_release(m->s, m->blob[i].id, m->blob[i].refs);
+            model_forget(m, i);
+        } else {
+            first = za_min(first, za_place_slot(v.place));
+        }
+    }
+    model_reclaim(m);
+    return first;
+}
+
+/* It stays, is read once, and the others are won back all the same. */
+UNIT_TEST(a_segment_that_cannot_be_read)
+{
+    struct model m = filed_new(6000, 97);
+    int64_t r;
+
+    puts_some(&m, 12000);
+    file_everything(&m);
+    bad_from = (uint64_t)thin_out(&m) * SEGMENT;
+    table.tier_read = some_reads;
+    CHECK_EQ(za_store_refile(m.s), -EIO);
+    CHECK_EQ(bad_reads, 1);
+    model_reclaim(&m);
+    while ((r = za_store_refile(m.s)) > 0)
+        model_reclaim(&m);
+    CHECK_EQ(r, 0);
+    CHECK_EQ(bad_reads, 1);
+    CHECK(stats(m.s).file_bytes < stats(m.s).file_live_bytes + 2 * SEGMENT);
+    bad_from = UINT64_MAX - SEGMENT;
+    model_check(&m);
+    release_all(&m);
+    CHECK_EQ(stats(m.s).file_bytes, 0);
+    model_free(&m);
+}
+
+/* What had been gathered of it before the bad block does not go: it would be there twice. */
+UNIT_TEST(a_segment_of_which_the_end_cannot_be_read)
+{
+    struct model m = filed_new(6000, 96);
+
+    puts_some(&m, 12000);
+    file_everything(&m);
+    bad_from = (uint64_t)thin_out(&m) * SEGMENT + SEGMENT / 2;
+    table.tier_read = some_reads;
+    uint64_t live = stats(m.s).file_live_bytes;
+    CHECK_EQ(za_store_refile(m.s), -EIO);
+    CHECK_EQ(stats(m.s).file_live_bytes, live);
+    while (za_store_refile(m.s) > 0)
+        model_reclaim(&m);
+    CHECK(za_stat_get(ZA_STAT_FILE_MOVED) > 0);
+    bad_from = UINT64_MAX - SEGMENT;
+    model_check(&m);
+    model_free(&m);
+}
+
 UNIT_TEST(file_max_is_a_limit)
 {
     struct model m = filed_new(16000, 5);
@@ -397,6 +473,40 @@ UNIT_TEST(file_max_is_a_limit)
     file_everything(&m);
     CHECK_EQ(stats(m.s).file_blobs, m.n);
     model_free(&m);
+}
+
+/* Space that has died is won back below the limit, and what waited in memory goes then. */
+static void full_and_thinned_out(uint64_t max_bytes)
+{
+    struct model m = filed_new(6000, 7);
+    int64_t r;
+
+    za_store_tier(m.s)->max_bytes = max_bytes;
+    puts_some(&m, 12000);
+    za_store_close(m.s);
+    while ((r = za_store_file(m.s, &all)) > 0)
+        ;
+    CHECK_EQ(r, -EDQUOT);
+    (void)thin_out(&m);
+    puts_some(&m, 3000);
+    uint64_t before = stats(m.s).file_live_bytes;
+    CHECK(before > 0);
+    for (unsigned i = 0; i < 64; i++) {
+        (void)za_store_file(m.s, &all);
+        CHECK(za_store_refile(m.s) >= 0);
+        model_reclaim(&m);
+        CHECK(blocks_of(za_store_tier(m.s)) <= max_bytes);
+    }
+    CHECK(stats(m.s).file_live_bytes > 3 * before / 2);
+    model_check(&m);
+    model_free(&m);
+}
+
+UNIT_TEST(a_full_tier_wins_dead_space_back)
+{
+    full_and_thinned_out(8 * SEGMENT);
+    full_and_thinned_out(3 * SEGMENT);
+    full_and_thinned_out(SEGMENT);
 }
 
 /* The signal is for the thread that writes; ours block it. */

@@ -399,6 +399,8 @@ UNIT_TEST(beyond_max_store_nothing_is_packed)
     start_bounded(false);
     CHECK(za_stat_get(ZA_STAT_PG_REFUSED_FULL) > 0);
     CHECK(za_stat_get(ZA_STAT_ST_MAPPED) <= 3 * ZA_MIB);
+    CHECK(za_stat_get(ZA_STAT_ST_HELD) <= 2 * ZA_MIB);
+    CHECK(za_stat_get(ZA_STAT_ST_LIVE) > 2 * ZA_MIB * 7 / 8); /* what is allowed is used */
     CHECK(region_present(0, HEAVY) > HEAVY / 4);
     CHECK(za_stat_get(ZA_STAT_PG_STORED) > 0);
     CHECK(heavy_holds());
@@ -412,6 +414,35 @@ UNIT_TEST(beyond_max_store_blobs_go_to_the_file)
     CHECK_EQ(za_stat_get(ZA_STAT_PG_REFUSED_FULL), 0);
     CHECK_EQ(region_present(0, HEAVY), 0);
     CHECK(heavy_holds());
+}
+
+/*
+ * The file is full, and the store too.  What dies in the file makes room there, though there is
+ * always something that has just been refused.
+ */
+UNIT_TEST(what_dies_in_a_full_file_makes_room)
+{
+    za_conf.file_max = 3 * ZA_MIB;
+    start_bounded(true);
+    CHECK(za_stat_get(ZA_STAT_PG_REFUSED_FULL) > 0);
+    CHECK(za_stat_get(ZA_STAT_FILE_FULL) > 0);
+    uint64_t before = za_stat_get(ZA_STAT_PG_STORED);
+    for (size_t i = 0; i < HEAVY; i++)
+        if (i / ZA_CLUSTER_PAGES % 4)
+            region_fill(i, 1, 1);
+    for (unsigned i = 0; i < 100 && (region_present(0, HEAVY) || !za_stat_get(ZA_STAT_FILE_MOVED));
+         i++) {
+        CHECK_EQ(za_pager_evict_all(), 0);
+        za_pager_stats();
+        region_sleep_ms(50);
+    }
+    CHECK_EQ(region_present(0, HEAVY), 0);
+    CHECK(za_stat_get(ZA_STAT_FILE_MOVED) > 0);
+    CHECK(za_stat_get(ZA_STAT_PG_STORED) > before);
+    for (size_t i = 0; i < HEAVY; i++)
+        if (i / ZA_CLUSTER_PAGES % 4)
+            CHECK(region_holds(i, 1, 1));
+    region_check();
 }
 
 static struct za_os counting;

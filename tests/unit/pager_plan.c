@@ -2,7 +2,8 @@
 /*
  * pager_plan -- what the worker makes of the policy: units that come back wait longer each time,
  * those used every so often are left alone; the rate is of what is there; stalls make haste,
- * thrashing is counted and ends in a longer age, and without credit only what is asked for is done.
+ * thrashing is counted and ends in a longer age, and without credit, or room, only what is asked for
+ * is done.
  *
  * The clock is the test's: it is ahead of the system's by as much as the test says, hours at once,
  * against which the time that the test really takes is nothing.
@@ -294,11 +295,17 @@ static void discard_half(void)
         CHECK_EQ(za_pager_discard((uintptr_t)region_at(p), ZA_UNIT_SIZE), 0);
 }
 
+/* Half of each page compresses. */
+static void fill_heavy(size_t page, size_t n)
+{
+    region_fill_random(page, n);
+    for (size_t p = page; p < page + n; p++)
+        memset(region_at(p) + REGION_PAGE / 2, 0, REGION_PAGE / 2);
+}
+
 static void fill_store(void)
 {
-    region_fill_random(0, PAGES);
-    for (size_t p = 0; p < PAGES; p++)
-        memset(region_at(p) + REGION_PAGE / 2, 0, REGION_PAGE / 2);
+    fill_heavy(0, PAGES);
     CHECK_EQ(za_pager_evict_all(), 0);
     CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), PAGES);
 }
@@ -350,5 +357,43 @@ UNIT_TEST(the_time_that_a_request_takes_is_not_counted)
     uint64_t before = compacted();
     discard_half();
     await_compaction(before);
+    region_check();
+}
+
+/* ---- max_store and the target ---- */
+
+static bool is_stored(size_t page)
+{
+    return za_page_state(za_page_get(&za_pg.pages[page])) == ZA_PAGE_STORED;
+}
+
+/* Minute after minute the target is missed, and nothing is compressed in vain; until there is room. */
+UNIT_TEST(a_full_store_is_not_pressed)
+{
+    bool dies[2 * PAGES / REGION_UNIT];
+
+    za_conf.max_store = 2 * ZA_MIB;
+    start(HOUR_MS);
+    region_grow(2 * ZA_CHUNK_SIZE);
+    fill_heavy(0, 2 * PAGES);
+    __atomic_store_n(&za_conf.target, 1, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < 40; i++)
+        pass(HOUR_MS / 60);
+    uint64_t stored = za_stat_get(ZA_STAT_PG_STORED),
+             refused = za_stat_get(ZA_STAT_PG_REFUSED_FULL);
+    CHECK(stored > 0 && stored < 2 * PAGES);
+    for (unsigned i = 0; i < 60; i++)
+        pass(HOUR_MS / 60);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_REFUSED_FULL), refused);
+    CHECK_EQ(za_stat_get(ZA_STAT_PG_STORED), stored);
+    uint64_t packed = za_stat_get(ZA_STAT_PG_PACKED);
+    for (size_t u = 0; u < ZA_ARRAY_LEN(dies); u++)
+        dies[u] = is_stored(u * REGION_UNIT);
+    for (size_t p = 0; p < 2 * PAGES; p += REGION_UNIT)
+        if (dies[p / REGION_UNIT]) /* more is stored meanwhile */
+            CHECK_EQ(za_pager_discard((uintptr_t)region_at(p), ZA_UNIT_SIZE), 0);
+    for (unsigned i = 0; i < 100 && za_stat_get(ZA_STAT_PG_PACKED) <= packed + stored / 2; i++)
+        pass(HOUR_MS / 60);
+    CHECK(za_stat_get(ZA_STAT_PG_PACKED) > packed + stored / 2);
     region_check();
 }

@@ -440,6 +440,35 @@ UNIT_TEST(noise_that_is_there_once_stays)
     CHECK_EQ(za_stat_get(ZA_STAT_DD_ENTRIES), 4 * UNIT);
 }
 
+/* What is stored as it is, and words that nobody had before, need room below max_store as well. */
+UNIT_TEST(equal_noise_stays_below_max_store)
+{
+    za_conf.max_store = 2 * ZA_MIB;
+    start();
+    region_fill_random(0, PAGES);
+    memcpy(region_at(PAGES), region_at(0), PAGES * REGION_PAGE);
+    for (int round = 0; round < 3; round++)
+        evict();
+    CHECK(stat(ZA_STAT_PG_STORED) > 0);
+    CHECK(stat(ZA_STAT_PG_REFUSED_FULL) > 0);
+    CHECK(stat(ZA_STAT_ST_MAPPED) <= 3 * ZA_MIB);
+    size_t words = 0; /* where nothing is stored, so that nothing dies and makes room */
+    while (region_present(words, UNIT) < UNIT)
+        words += UNIT;
+    uint64_t same = stat(ZA_STAT_PG_SAME), refused = stat(ZA_STAT_PG_REFUSED_FULL);
+    for (size_t p = words; p < words + UNIT; p++)
+        fill_word(p, WORD + p);
+    evict();
+    CHECK_EQ(stat(ZA_STAT_PG_SAME), same);
+    CHECK(stat(ZA_STAT_PG_REFUSED_FULL) >= refused + UNIT);
+    for (size_t p = words; p < words + UNIT; p++)
+        CHECK(holds_word(p, WORD + p));
+    for (size_t p = 0; p < PAGES; p++)
+        CHECK(p - words < UNIT || memcmp(region_at(PAGES + p), region_at(p), REGION_PAGE) == 0);
+    region_check();
+    check_sums();
+}
+
 /* --- everybody at once --- */
 
 static uint32_t stop;
