@@ -126,6 +126,14 @@ static void free_slot(size_t unit, unsigned byte, void *p)
     free_small(cls, p);
 }
 
+static void ZA_NOINLINE free_large(size_t unit, void *p)
+{
+    if (in_mapping(unit))
+        za_free_foreign(p);
+    else
+        za_large_free(p);
+}
+
 void za_free_rest(void *p)
 {
     size_t off = (uintptr_t)p - za_heap_base, unit = off >> ZA_UNIT_SHIFT;
@@ -134,17 +142,11 @@ void za_free_rest(void *p)
         return;
     }
     unsigned byte = za_map_get(unit);
-    if (za_map_class(byte)) {
+    if (za_map_class(byte))
         free_slot(unit, byte, p);
-        return;
-    }
-    if (byte == ZA_MAP_LARGE && !((uintptr_t)p & (ZA_UNIT_SIZE - 1)) &&
-        za_fast_large_free((uint32_t)unit))
-        return;
-    if (ZA_UNLIKELY(in_mapping(unit)))
-        za_free_foreign(p);
-    else
-        za_large_free(p);
+    else if (byte != ZA_MAP_LARGE || ((uintptr_t)p & (ZA_UNIT_SIZE - 1)) ||
+             !za_fast_large_free((uint32_t)unit))
+        free_large(unit, p);
 }
 
 void za_free(void *p)
