@@ -72,6 +72,9 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 #ifndef MLOCK_ONFAULT
+#ifndef MCL_ONFAULT
+#define MCL_ONFAULT 4
+#endif
 #define MLOCK_ONFAULT 1u
 #endif
 #define READ_WRITE (PROT_READ | PROT_WRITE)
@@ -278,16 +281,31 @@ ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
     return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
 }
 
-/* The mirror is ours, and so is the part of the heap that is not in use yet, but that will be. */
+/*
+ * The part of the heap that is not in use yet, but that will be, is to the kernel what is mapped now, and to
+ * the program what it maps later.
+ */
+static void lock_unused(int flags)
+{
+    size_t used = za_space_used();
+    if (za_heap_size <= used || za_without(D6_FUTURE))
+        return;
+    if (flags & MCL_FUTURE)
+        (void)za_sys3(SYS_mlock2, za_heap_base + used, za_heap_size - used,
+                      flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0);
+    else
+        (void)za_sys2(SYS_munlock, za_heap_base + used, za_heap_size - used);
+}
+
+/* The mirror is ours. */
 static void put_locks_right(int flags)
 {
-    size_t len, used = za_space_used();
+    size_t len;
     za_mapped_lock_future((flags & MCL_FUTURE) != 0);
     uintptr_t mirror = za_pager_mirror(&len);
     if (mirror)
         (void)za_sys2(SYS_munlock, mirror, len);
-    if ((flags & MCL_FUTURE) && za_heap_size > used && !za_without(D6_FUTURE))
-        (void)za_sys2(SYS_mlock, za_heap_base + used, za_heap_size - used);
+    lock_unused(flags);
 }
 
 ZA_EXPORT int mlockall(int flags)
