@@ -33,7 +33,8 @@
  *
  * I1  A range outside the heap costs one comparison, and the call is the C library's own: glibc's are
  *     bare system calls, so these are, too; musl's do more and are called.
- * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
+ * I2  The kernel's verdict comes first where contents are dropped: what it has left alone when it
+ *     fails we leave alone.
  * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
  * I4  Each is safe in signal handlers, but for mlockall: whatever it has interrupted, it waits for no
  *     lock and no request there (pager/amid.c); what the heap would serve, the kernel does.
@@ -138,14 +139,50 @@ static void unpin(const struct za_range *r, enum za_pin why)
 /* ---- madvise ------------------------------------------------------------------------------------
  */
 
+/*
+ * How far has a call come that was refused?  The kernel goes from mapping to mapping, up to the first that it
+ * refuses, one that is locked: so it is asked again for less and less.  Twice empty is as empty as once.
+ */
+static size_t advised_before(uintptr_t p, size_t len, int advice)
+{
+    size_t page = za_os->page_size, done = 0;
+    for (size_t step = ZA_UNIT_SIZE; step; step = step > page ? page : 0)
+        while (done < len) {
+            size_t some = za_min(step, len - done);
+            if (za_sys3(SYS_madvise, p + done, some, advice) < 0)
+                break;
+            done += some;
+        }
+    return done;
+}
+
+/* How much of r has been emptied by a call on (p, len) of which the kernel has said rc. */
+static size_t emptied(const void *p, size_t len, const struct za_range *r, int advice, long rc)
+{
+    uintptr_t from = (uintptr_t)p;
+    if (rc == 0 ||
+        rc == -ENOMEM) /* nothing is mapped behind the heap, and the kernel has gone on */
+        return r->len;
+    if (rc != -EINVAL || from % za_os->page_size || len > UINTPTR_MAX - from - za_os->page_size ||
+        (from < r->addr && za_sys3(SYS_madvise, from, r->addr - from, advice) == -EINVAL))
+        return 0;
+    return advised_before(r->addr, r->len, advice);
+}
+
+static void empty_too(uintptr_t p, size_t len)
+{
+    if (za_pager_discard_soon(p, len) == -EBUSY)
+        (void)za_pager_discard(p, len); /* waits for the fork that is in the way */
+}
+
 /* Live objects stay live: this is about their contents alone. */
 static long advise_empty(void *p, size_t len, int advice)
 {
-    const struct za_range r = za_in_heap(p, len);
+    struct za_range r = za_in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
-    if (rc == 0 && !za_without(D7_EMPTY)) {
-        if (za_pager_discard_soon(r.addr, r.len) == -EBUSY)
-            (void)za_pager_discard(r.addr, r.len); /* waits for the fork that is in the way */
+    r.len = emptied(p, len, &r, advice, rc);
+    if (r.len && !za_without(D7_EMPTY)) {
+        empty_too(r.addr, r.len);
         if (advice == GUARD_INSTALL && !za_without(D7_GUARD))
             (void)pin(&r, ZA_PIN_FOREIGN);
     }
