@@ -72,10 +72,10 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
-#ifndef MLOCK_ONFAULT
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
 #endif
+#ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1u
 #endif
 #define READ_WRITE (PROT_READ | PROT_WRITE)
@@ -429,14 +429,6 @@ ZA_EXPORT int munmap(void *p, size_t len)
     return (int)result(za_sys2(SYS_munmap, p, len));
 }
 
-static void give_up_place(const void *p, size_t len)
-{
-    if (!za_touches_heap(p, len) || za_without(D7_MAP_OVER))
-        return;
-    const struct za_range r = za_in_heap(p, len);
-    (void)pin(&r, ZA_PIN_FOREIGN);
-}
-
 /* By the C library; what is mapped over the heap is not the heap's any more. */
 static void *map(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
@@ -452,7 +444,7 @@ static void *map(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
     if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
-        give_up_place(p, len);
+        za_mapped_give_up(p, len);
     void *ours =
         ZA_UNLIKELY(za_mapped_serves(p, len, prot, flags, offset)) ? za_mapped_new(len) : NULL;
     return ours ? ours : map(p, len, prot, flags, fd, offset);
@@ -462,39 +454,21 @@ ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t off
 ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int fd, off_t offset);
 #endif
 
-/* Their old place stays, registered and empty. */
+/*
+ * Their old place stays, registered and empty: the kernel leaves protection and advice there if it was asked
+ * for the place, and what was copied is still in it.  What has grown is the kernel's, which moves no byte the
+ * next time, and needs no memory for what was never touched.
+ */
 static long carry_off(const struct za_move *m)
 {
     long to = za_carry(m);
     if ((unsigned long)to > -4096ul)
         return to;
     if (m->flags & MREMAP_DONTUNMAP)
-        (void)make_fresh(&m->from);
+        (void)za_pager_discard(m->from.addr, m->from.len);
     else
         (void)empty_heap(&m->from);
     return to;
-}
-
-/*
- * From then on it is the kernel's, which moves no byte when it grows, and needs no memory for what was never
- * touched.
- */
-static long grow_mapped(const struct za_move *m)
-{
-    if (!(m->flags & MREMAP_MAYMOVE))
-        return -ENOMEM;
-    long to = za_carry(m);
-    if ((unsigned long)to > -4096ul)
-        return to;
-    long at = za_carry_grow(to, m->from.len, m->len);
-    if ((unsigned long)at >
-        -4096ul) { /* somebody has taken the room meanwhile, and there is no other */
-        memcpy((void *)m->from.addr, (const void *)to, m->from.len);
-        (void)za_sys2(SYS_munmap, to, m->from.len);
-        return at;
-    }
-    (void)empty_heap(&m->from);
-    return at;
 }
 
 static bool overlap(const struct za_move *m)
@@ -503,24 +477,50 @@ static bool overlap(const struct za_move *m)
     return to < m->from.addr + m->from.len && m->from.addr < to + m->len;
 }
 
+/* mincore looks at this first, and at the vector next, which is nowhere: nothing else comes of it. */
+static bool is_beyond_memory(const void *p, size_t len)
+{
+    return za_sys3(SYS_mincore, p, len, -za_os->page_size) == -ENOMEM;
+}
+
+/* What the kernel says of the arguments alone. */
+static bool makes_sense(const struct za_move *m)
+{
+    const int known = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 || (m->flags & ~known) ||
+        ((m->flags & MREMAP_DONTUNMAP) && m->len != m->from.len))
+        return false;
+    if (!(m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
+        return true;
+    return (m->flags & MREMAP_MAYMOVE) && page_aligned((uintptr_t)m->to) && !overlap(m) &&
+           !is_beyond_memory(m->to, m->len);
+}
+
+static long shrink(const struct za_move *m)
+{
+    const struct za_range tail = {m->from.addr + m->len, m->from.len - m->len};
+    bool whole = za_mapped_ordinary(&m->from);
+    long rc = tail.len ? make_fresh(&tail) : 0;
+    if (rc >= 0 && whole)
+        za_mapped_shrink(m->from.addr, m->len);
+    return rc < 0 ? rc : (long)m->from.addr;
+}
+
 static long remap_heap(const struct za_move *m)
 {
-    bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
-    if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 ||
-        (elsewhere && !(m->flags & MREMAP_MAYMOVE)) || ((m->flags & MREMAP_FIXED) && overlap(m)))
+    bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP), longer = m->len > m->from.len;
+    if (!makes_sense(m))
         return -EINVAL;
     if (m->from.addr < za_heap_base || m->from.len > za_heap_base + za_space_used() - m->from.addr)
         return -EFAULT;
-    if (!elsewhere && m->len <= m->from.len) {
-        const struct za_range tail = {m->from.addr + m->len, m->from.len - m->len};
-        bool whole = za_mapped_ordinary(&m->from);
-        long rc = tail.len ? make_fresh(&tail) : 0;
-        if (rc >= 0 && whole)
-            za_mapped_shrink(m->from.addr, m->len);
-        return rc < 0 ? rc : (long)m->from.addr;
+    if (!elsewhere && !longer)
+        return shrink(m);
+    if (longer && za_mapped_ordinary(&m->from)) {
+        if (za_mapped_has_holes(&m->from))
+            return -EFAULT;
+        if (!elsewhere && za_mapped_grow(m->from.addr, m->len))
+            return (long)m->from.addr;
     }
-    if (!elsewhere && za_mapped_ordinary(&m->from))
-        return za_mapped_grow(m->from.addr, m->len) ? (long)m->from.addr : grow_mapped(m);
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
 }
 
@@ -545,7 +545,7 @@ ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
         va_end(args);
     }
     if (flags & MREMAP_FIXED)
-        give_up_place(to, len);
+        za_mapped_give_up(to, len);
     void *at = remap(p, old_len, len, flags, to);
     if (at != MAP_FAILED && (flags & MREMAP_FIXED))
         za_mapped_touch(at, len);
