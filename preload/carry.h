@@ -19,16 +19,11 @@ struct za_move {
 };
 
 /*
- * The first pages, as many as there are or as fit, go to a mapping of their own, of m->len; where they were is
- * empty memory as it was.  The address, or -errno: then nothing has moved, but with MREMAP_FIXED what was at
- * m->to may be gone, as the kernel has it.
+ * The first pages, as many as there are or as fit, go to a mapping of their own, of m->len, with all that was
+ * done to them: protection, lock, key, advice.  Where they were is empty memory, with all that but the lock.
+ * The address, or -errno: then nothing has moved, but with MREMAP_FIXED what was at m->to may be gone, as
+ * the kernel has it.
  */
 long za_carry(const struct za_move *m);
-/*
- * Pages that were moved are a mapping of their own, or two, and what is not one could not grow another time.
- * So what is behind the first `have` bytes goes, and they grow there, or where there is room.  -errno: there
- * is none, and nothing behind them.
- */
-long za_carry_grow(long at, size_t have, size_t len);
 
 #endif

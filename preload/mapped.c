@@ -12,7 +12,9 @@
 
 #include <sys/mman.h>
 
+#include "alloc/span.h"
 #include "base/conf.h"
+#include "base/remedy.h"
 #include "os/sys.h"
 #include "pager/pager.h"
 
@@ -40,6 +42,14 @@ void za_mapped_touch(const void *p, size_t len)
         return;
     const struct za_range r = za_in_heap(p, len);
     za_mapped_spoil(r.addr, r.addr + r.len);
+}
+
+void za_mapped_give_up(const void *p, size_t len)
+{
+    if (!za_touches_heap(p, len) || za_without(D7_MAP_OVER))
+        return;
+    const struct za_range r = za_in_heap(p, len);
+    (void)za_pager_pin(r.addr, r.len, ZA_PIN_FOREIGN);
 }
 
 /* There is ordinary memory again, which is no longer watched and stays as it is. */
@@ -90,4 +100,18 @@ bool za_mapped_ordinary(const struct za_range *r)
 {
     size_t len;
     return za_mapped_piece(r->addr, r->addr + r->len, &len) == ZA_MAPPED_WHOLE && len >= r->len;
+}
+
+bool za_mapped_unspoilt(const struct za_range *r)
+{
+    size_t len;
+    enum za_mapped_part part = za_mapped_piece(r->addr, r->addr + r->len, &len);
+    return (part == ZA_MAPPED_WHOLE || part == ZA_MAPPED_PART) && len >= r->len;
+}
+
+bool za_mapped_has_holes(const struct za_range *r)
+{
+    const struct za_span *s = &za_spans[(r->addr - za_heap_base) >> ZA_UNIT_SHIFT];
+    return r->len > __atomic_load_n(&s->size, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&s->left, __ATOMIC_RELAXED) > 0;
 }

@@ -42,9 +42,15 @@ bool za_mapped_serves(const void *p, size_t len, int prot, int flags, off_t offs
 void za_mapped_lock_future(bool on);
 /* The next owner of [p, p + len) would feel what is done to it. */
 void za_mapped_touch(const void *p, size_t len);
+/* Somebody else's memory is about to be mapped over [p, p + len): what of it is the heap's is no more. */
+void za_mapped_give_up(const void *p, size_t len);
 /* munmap of a piece that is one, as za_mapped_piece says; 0 or -errno. */
 long za_mapped_unmap(const struct za_range *r, enum za_mapped_part part);
 /* Is all of it one block, to which nothing has been done? */
 bool za_mapped_ordinary(const struct za_range *r);
+/* Is it a part or all of such a block? */
+bool za_mapped_unspoilt(const struct za_range *r);
+/* Of one that is one: has some of it been unmapped, or does it end before? */
+bool za_mapped_has_holes(const struct za_range *r);
 
 #endif

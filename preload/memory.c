@@ -33,7 +33,8 @@
  *
  * I1  A range outside the heap costs one comparison, and the call is the C library's own: glibc's are
  *     bare system calls, so these are, too; musl's do more and are called.
- * I2  The kernel's verdict comes first where contents are dropped: a call that fails drops nothing.
+ * I2  The kernel's verdict comes first where contents are dropped: what it has left alone when it
+ *     fails we leave alone.
  * I3  errno is set as libc sets it; none of these is a cancellation point, here or there.
  * I4  Each is safe in signal handlers, but for mlockall: whatever it has interrupted, it waits for no
  *     lock and no request there (pager/amid.c); what the heap would serve, the kernel does.
@@ -70,6 +71,9 @@
 #define COLLAPSE 25
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MCL_ONFAULT
+#define MCL_ONFAULT 4
 #endif
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1u
@@ -135,14 +139,50 @@ static void unpin(const struct za_range *r, enum za_pin why)
 /* ---- madvise ------------------------------------------------------------------------------------
  */
 
+/*
+ * How far has a call come that was refused?  The kernel goes from mapping to mapping, up to the first that it
+ * refuses, one that is locked: so it is asked again for less and less.  Twice empty is as empty as once.
+ */
+static size_t advised_before(uintptr_t p, size_t len, int advice)
+{
+    size_t page = za_os->page_size, done = 0;
+    for (size_t step = ZA_UNIT_SIZE; step; step = step > page ? page : 0)
+        while (done < len) {
+            size_t some = za_min(step, len - done);
+            if (za_sys3(SYS_madvise, p + done, some, advice) < 0)
+                break;
+            done += some;
+        }
+    return done;
+}
+
+/* How much of r has been emptied by a call on (p, len) of which the kernel has said rc. */
+static size_t emptied(const void *p, size_t len, const struct za_range *r, int advice, long rc)
+{
+    uintptr_t from = (uintptr_t)p;
+    if (rc == 0 ||
+        rc == -ENOMEM) /* nothing is mapped behind the heap, and the kernel has gone on */
+        return r->len;
+    if (rc != -EINVAL || from % za_os->page_size || len > UINTPTR_MAX - from - za_os->page_size ||
+        (from < r->addr && za_sys3(SYS_madvise, from, r->addr - from, advice) == -EINVAL))
+        return 0;
+    return advised_before(r->addr, r->len, advice);
+}
+
+static void empty_too(uintptr_t p, size_t len)
+{
+    if (za_pager_discard_soon(p, len) == -EBUSY)
+        (void)za_pager_discard(p, len); /* waits for the fork that is in the way */
+}
+
 /* Live objects stay live: this is about their contents alone. */
 static long advise_empty(void *p, size_t len, int advice)
 {
-    const struct za_range r = za_in_heap(p, len);
+    struct za_range r = za_in_heap(p, len);
     long rc = za_sys3(SYS_madvise, p, len, advice);
-    if (rc == 0 && !za_without(D7_EMPTY)) {
-        if (za_pager_discard_soon(r.addr, r.len) == -EBUSY)
-            (void)za_pager_discard(r.addr, r.len); /* waits for the fork that is in the way */
+    r.len = emptied(p, len, &r, advice, rc);
+    if (r.len && !za_without(D7_EMPTY)) {
+        empty_too(r.addr, r.len);
         if (advice == GUARD_INSTALL && !za_without(D7_GUARD))
             (void)pin(&r, ZA_PIN_FOREIGN);
     }
@@ -278,16 +318,31 @@ ZA_EXPORT int mlock2(const void *p, size_t len, unsigned flags)
     return (int)result(call_resident(SYS_mlock2, (void *)p, len, flags, 0));
 }
 
-/* The mirror is ours, and so is the part of the heap that is not in use yet, but that will be. */
+/*
+ * The part of the heap that is not in use yet, but that will be, is to the kernel what is mapped now, and to
+ * the program what it maps later.
+ */
+static void lock_unused(int flags)
+{
+    size_t used = za_space_used();
+    if (za_heap_size <= used || za_without(D6_FUTURE))
+        return;
+    if (flags & MCL_FUTURE)
+        (void)za_sys3(SYS_mlock2, za_heap_base + used, za_heap_size - used,
+                      flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0);
+    else
+        (void)za_sys2(SYS_munlock, za_heap_base + used, za_heap_size - used);
+}
+
+/* The mirror is ours. */
 static void put_locks_right(int flags)
 {
-    size_t len, used = za_space_used();
+    size_t len;
     za_mapped_lock_future((flags & MCL_FUTURE) != 0);
     uintptr_t mirror = za_pager_mirror(&len);
     if (mirror)
         (void)za_sys2(SYS_munlock, mirror, len);
-    if ((flags & MCL_FUTURE) && za_heap_size > used && !za_without(D6_FUTURE))
-        (void)za_sys2(SYS_mlock, za_heap_base + used, za_heap_size - used);
+    lock_unused(flags);
 }
 
 ZA_EXPORT int mlockall(int flags)
@@ -374,14 +429,6 @@ ZA_EXPORT int munmap(void *p, size_t len)
     return (int)result(za_sys2(SYS_munmap, p, len));
 }
 
-static void give_up_place(const void *p, size_t len)
-{
-    if (!za_touches_heap(p, len) || za_without(D7_MAP_OVER))
-        return;
-    const struct za_range r = za_in_heap(p, len);
-    (void)pin(&r, ZA_PIN_FOREIGN);
-}
-
 /* By the C library; what is mapped over the heap is not the heap's any more. */
 static void *map(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
@@ -397,7 +444,7 @@ static void *map(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t offset)
 {
     if (ZA_UNLIKELY((flags & MAP_FIXED) && page_aligned((uintptr_t)p)))
-        give_up_place(p, len);
+        za_mapped_give_up(p, len);
     void *ours =
         ZA_UNLIKELY(za_mapped_serves(p, len, prot, flags, offset)) ? za_mapped_new(len) : NULL;
     return ours ? ours : map(p, len, prot, flags, fd, offset);
@@ -407,39 +454,21 @@ ZA_EXPORT void *mmap(void *p, size_t len, int prot, int flags, int fd, off_t off
 ZA_EXPORT_ALIAS(mmap) void *mmap64(void *p, size_t len, int prot, int flags, int fd, off_t offset);
 #endif
 
-/* Their old place stays, registered and empty. */
+/*
+ * Their old place stays, registered and empty: the kernel leaves protection and advice there if it was asked
+ * for the place, and what was copied is still in it.  What has grown is the kernel's, which moves no byte the
+ * next time, and needs no memory for what was never touched.
+ */
 static long carry_off(const struct za_move *m)
 {
     long to = za_carry(m);
     if ((unsigned long)to > -4096ul)
         return to;
     if (m->flags & MREMAP_DONTUNMAP)
-        (void)make_fresh(&m->from);
+        (void)za_pager_discard(m->from.addr, m->from.len);
     else
         (void)empty_heap(&m->from);
     return to;
-}
-
-/*
- * From then on it is the kernel's, which moves no byte when it grows, and needs no memory for what was never
- * touched.
- */
-static long grow_mapped(const struct za_move *m)
-{
-    if (!(m->flags & MREMAP_MAYMOVE))
-        return -ENOMEM;
-    long to = za_carry(m);
-    if ((unsigned long)to > -4096ul)
-        return to;
-    long at = za_carry_grow(to, m->from.len, m->len);
-    if ((unsigned long)at >
-        -4096ul) { /* somebody has taken the room meanwhile, and there is no other */
-        memcpy((void *)m->from.addr, (const void *)to, m->from.len);
-        (void)za_sys2(SYS_munmap, to, m->from.len);
-        return at;
-    }
-    (void)empty_heap(&m->from);
-    return at;
 }
 
 static bool overlap(const struct za_move *m)
@@ -448,24 +477,50 @@ static bool overlap(const struct za_move *m)
     return to < m->from.addr + m->from.len && m->from.addr < to + m->len;
 }
 
+/* mincore looks at this first, and at the vector next, which is nowhere: nothing else comes of it. */
+static bool is_beyond_memory(const void *p, size_t len)
+{
+    return za_sys3(SYS_mincore, p, len, -za_os->page_size) == -ENOMEM;
+}
+
+/* What the kernel says of the arguments alone. */
+static bool makes_sense(const struct za_move *m)
+{
+    const int known = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 || (m->flags & ~known) ||
+        ((m->flags & MREMAP_DONTUNMAP) && m->len != m->from.len))
+        return false;
+    if (!(m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)))
+        return true;
+    return (m->flags & MREMAP_MAYMOVE) && page_aligned((uintptr_t)m->to) && !overlap(m) &&
+           !is_beyond_memory(m->to, m->len);
+}
+
+static long shrink(const struct za_move *m)
+{
+    const struct za_range tail = {m->from.addr + m->len, m->from.len - m->len};
+    bool whole = za_mapped_ordinary(&m->from);
+    long rc = tail.len ? make_fresh(&tail) : 0;
+    if (rc >= 0 && whole)
+        za_mapped_shrink(m->from.addr, m->len);
+    return rc < 0 ? rc : (long)m->from.addr;
+}
+
 static long remap_heap(const struct za_move *m)
 {
-    bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP);
-    if (!page_aligned(m->from.addr) || m->from.len == 0 || m->len == 0 ||
-        (elsewhere && !(m->flags & MREMAP_MAYMOVE)) || ((m->flags & MREMAP_FIXED) && overlap(m)))
+    bool elsewhere = m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP), longer = m->len > m->from.len;
+    if (!makes_sense(m))
         return -EINVAL;
     if (m->from.addr < za_heap_base || m->from.len > za_heap_base + za_space_used() - m->from.addr)
         return -EFAULT;
-    if (!elsewhere && m->len <= m->from.len) {
-        const struct za_range tail = {m->from.addr + m->len, m->from.len - m->len};
-        bool whole = za_mapped_ordinary(&m->from);
-        long rc = tail.len ? make_fresh(&tail) : 0;
-        if (rc >= 0 && whole)
-            za_mapped_shrink(m->from.addr, m->len);
-        return rc < 0 ? rc : (long)m->from.addr;
+    if (!elsewhere && !longer)
+        return shrink(m);
+    if (longer && za_mapped_ordinary(&m->from)) {
+        if (za_mapped_has_holes(&m->from))
+            return -EFAULT;
+        if (!elsewhere && za_mapped_grow(m->from.addr, m->len))
+            return (long)m->from.addr;
     }
-    if (!elsewhere && za_mapped_ordinary(&m->from))
-        return za_mapped_grow(m->from.addr, m->len) ? (long)m->from.addr : grow_mapped(m);
     return m->flags & MREMAP_MAYMOVE ? carry_off(m) : -ENOMEM;
 }
 
@@ -490,7 +545,7 @@ ZA_EXPORT void *mremap(void *p, size_t old_len, size_t len, int flags, ...)
         va_end(args);
     }
     if (flags & MREMAP_FIXED)
-        give_up_place(to, len);
+        za_mapped_give_up(to, len);
     void *at = remap(p, old_len, len, flags, to);
     if (at != MAP_FAILED && (flags & MREMAP_FIXED))
         za_mapped_touch(at, len);
