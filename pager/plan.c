@@ -87,7 +87,9 @@ static size_t used_bytes(void)
 
 static uint32_t cold_ticks(void)
 {
-    return (uint32_t)za_max(age.ms * ZA_NS_PER_MS / ZA_TICK_NS, 1);
+    /* An order may come before the first turn. */
+    uint64_t ms = age.ms ? age.ms : __atomic_load_n(&za_conf.cold_ms, __ATOMIC_RELAXED);
+    return (uint32_t)za_max(ms * ZA_NS_PER_MS / ZA_TICK_NS, 1);
 }
 
 /* What is due within so many ticks is due now. */
